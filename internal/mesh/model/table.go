@@ -1,0 +1,92 @@
+package model
+
+import (
+	"slices"
+	"strings"
+)
+
+// Row is an object in a table, with the hash of what it feeds to proxies.
+type Row struct {
+	*Object
+	Hash Hash
+}
+
+// Table is the immutable, sorted list of one kind's objects in one mesh (or of a
+// global kind). A change makes a new table; unchanged tables are shared between
+// snapshots, so "unchanged" is one comparison of hashes.
+type Table struct {
+	rows []Row // sorted by name
+	hash Hash
+}
+
+// EmptyTable is the table without rows.
+var EmptyTable = &Table{}
+
+// NewTable returns a table of rows, which it sorts and keeps.
+func NewTable(rows []Row) *Table {
+	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.Meta.Name, b.Meta.Name) })
+	return seal(rows)
+}
+
+func seal(rows []Row) *Table {
+	if len(rows) == 0 {
+		return EmptyTable
+	}
+	hs := make([]Hash, len(rows))
+	for i, r := range rows {
+		hs[i] = r.Hash
+	}
+	return &Table{rows: rows, hash: Fold(hs...)}
+}
+
+// Hash covers all rows; equal hashes mean that the tables feed proxies the same.
+func (t *Table) Hash() Hash { return t.hash }
+
+// Len returns the number of rows.
+func (t *Table) Len() int { return len(t.rows) }
+
+// Rows returns the rows sorted by name. The caller must not change the slice.
+func (t *Table) Rows() []Row { return t.rows }
+
+// Get returns the row with that name.
+func (t *Table) Get(name string) (Row, bool) {
+	i, ok := t.find(name)
+	if !ok {
+		return Row{}, false
+	}
+	return t.rows[i], true
+}
+
+func (t *Table) find(name string) (int, bool) {
+	return slices.BinarySearchFunc(t.rows, name, func(r Row, n string) int { return strings.Compare(r.Meta.Name, n) })
+}
+
+// With returns a table in which rows are put (added or replaced by name) and
+// the names in gone are absent.
+func (t *Table) With(put []Row, gone []string) *Table {
+	if len(put) == 0 && len(gone) == 0 {
+		return t
+	}
+	drop := make(map[string]bool, len(put)+len(gone))
+	for _, r := range put {
+		drop[r.Meta.Name] = true
+	}
+	for _, n := range gone {
+		drop[n] = true
+	}
+	rows := make([]Row, 0, len(t.rows)+len(put))
+	for _, r := range t.rows {
+		if !drop[r.Meta.Name] {
+			rows = append(rows, r)
+		}
+	}
+	rows = append(rows, put...)
+	return NewTable(rows)
+}
+
+// Tables gives access to the tables of one moment; state.Snapshot implements
+// it. mesh is ignored for kinds of global scope. A table without rows is
+// EmptyTable, never nil.
+type Tables interface {
+	Table(kind *Kind, mesh string) *Table
+}
