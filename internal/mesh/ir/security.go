@@ -1,0 +1,87 @@
+package ir
+
+// Identity is what the proxy proves itself with.
+type Identity struct {
+	Mesh string
+	// Services become spiffe://<mesh>/<service> SANs.
+	Services []string
+	// CrossMesh are other meshes whose authorities must be known too.
+	CrossMesh []string
+}
+
+// TLSMode says whether plain text is accepted beside mutual TLS.
+type TLSMode string
+
+// The modes.
+const (
+	TLSStrict     TLSMode = "STRICT"
+	TLSPermissive TLSMode = "PERMISSIVE"
+)
+
+// TLSParams bound versions and ciphers; empty = the proxy's default.
+type TLSParams struct {
+	Min, Max string // TLSAuto, TLS10 … TLS13
+	Ciphers  []string
+}
+
+// ServerTLS is mutual TLS on an inbound.
+type ServerTLS struct {
+	Mode TLSMode
+	Mesh string // whose identities are accepted
+	TLSParams
+}
+
+// ClientTLS secures connections to a cluster.
+type ClientTLS struct {
+	// MeshIdentity: the proxy's own certificate and the mesh's authority.
+	MeshIdentity bool
+	// Mesh is the upstream's mesh (its authority).
+	Mesh string
+	SNI  string
+	ALPN []string
+	// ExactSANs and PrefixSANs are URI names that the upstream must have.
+	ExactSANs, PrefixSANs []string
+	TLSParams
+	// External is set instead for destinations outside of all meshes.
+	External *ExternalTLS
+	// PerTags: with several tag sets each has its own SNI. Match is the tags.
+	PerTags []TaggedSNI
+}
+
+// TaggedSNI is an SNI for endpoints with these tags.
+type TaggedSNI struct {
+	Tags map[string]string
+	SNI  string
+}
+
+// ExternalTLS is TLS to an outside service.
+type ExternalTLS struct {
+	SNI                    string
+	CAPEM, CertPEM, KeyPEM []byte
+	SystemCAPath           string
+	SkipCA, SkipHostname   bool
+	AllowRenegotiation     bool
+	SANs                   []string // exact DNS or IP names
+	PrefixSANs             []string
+	Min, Max               string
+}
+
+// Access says which clients may connect.
+type Access struct {
+	// Rules are alternatives; none = nobody. Shadow ones only count.
+	Allow, ShadowDeny []Principal
+	// PolicyName names the rules in statistics and logs.
+	PolicyName string
+	// Network forces the decision on connections even where HTTP is spoken.
+	Network bool
+	Origins []Origin
+}
+
+// Principal is a conjunction of conditions on a client's certificate; none = anybody.
+type Principal struct{ All []IdentityMatch }
+
+// IdentityMatch is one URI in the client's certificate.
+type IdentityMatch struct {
+	URI string
+	Not bool
+}
