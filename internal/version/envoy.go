@@ -1,0 +1,24 @@
+package version
+
+import "github.com/Masterminds/semver/v3"
+
+// Envoy is the Envoy release that this build is tested with and that `make
+// envoy` fetches.
+const Envoy = "1.40.0"
+
+// envoyRange covers the Envoy that 2.10 shipped (1.33) up to every patch of
+// the one above. Older ones lack fields that control planes send; newer minor
+// releases may have removed some.
+const envoyRange = ">= 1.33.0, < 1.41.0"
+
+// EnvoyCompatible reports whether an Envoy of this version is expected to
+// accept every configuration that a control plane of release 2.10 sends.
+// Text that is no version is not compatible.
+func EnvoyCompatible(v string) bool {
+	got, err := semver.NewVersion(v)
+	if err != nil {
+		return false
+	}
+	want, err := semver.NewConstraint(envoyRange)
+	return err == nil && want.Check(got)
+}
