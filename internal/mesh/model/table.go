@@ -32,11 +32,11 @@ func seal(rows []Row) *Table {
 	if len(rows) == 0 {
 		return EmptyTable
 	}
-	hs := make([]Hash, len(rows))
-	for i, r := range rows {
-		hs[i] = r.Hash
+	buf := make([]byte, 0, len(rows)*len(Hash{}))
+	for _, r := range rows {
+		buf = append(buf, r.Hash[:]...)
 	}
-	return &Table{rows: rows, hash: Fold(hs...)}
+	return &Table{rows: rows, hash: HashOf(buf)}
 }
 
 // Hash covers all rows; equal hashes mean that the tables feed proxies the same.
@@ -62,26 +62,38 @@ func (t *Table) find(name string) (int, bool) {
 }
 
 // With returns a table in which rows are put (added or replaced by name) and
-// the names in gone are absent.
+// the names in gone are absent. It sorts put. The cost is one copy of the rows.
 func (t *Table) With(put []Row, gone []string) *Table {
 	if len(put) == 0 && len(gone) == 0 {
 		return t
 	}
-	drop := make(map[string]bool, len(put)+len(gone))
-	for _, r := range put {
-		drop[r.Meta.Name] = true
-	}
+	slices.SortStableFunc(put, func(a, b Row) int { return strings.Compare(a.Meta.Name, b.Meta.Name) })
+	drop := make(map[string]bool, len(gone))
 	for _, n := range gone {
 		drop[n] = true
 	}
 	rows := make([]Row, 0, len(t.rows)+len(put))
-	for _, r := range t.rows {
-		if !drop[r.Meta.Name] {
-			rows = append(rows, r)
+	i := 0
+	for j, r := range put {
+		if j+1 < len(put) && put[j+1].Meta.Name == r.Meta.Name {
+			continue // the later of two wins
+		}
+		for ; i < len(t.rows) && t.rows[i].Meta.Name < r.Meta.Name; i++ {
+			if !drop[t.rows[i].Meta.Name] {
+				rows = append(rows, t.rows[i])
+			}
+		}
+		if i < len(t.rows) && t.rows[i].Meta.Name == r.Meta.Name {
+			i++
+		}
+		rows = append(rows, r)
+	}
+	for ; i < len(t.rows); i++ {
+		if !drop[t.rows[i].Meta.Name] {
+			rows = append(rows, t.rows[i])
 		}
 	}
-	rows = append(rows, put...)
-	return NewTable(rows)
+	return seal(rows)
 }
 
 // Tables gives access to the tables of one moment; state.Snapshot implements

@@ -1,0 +1,336 @@
+// Package state turns the store's changes into immutable snapshots: a table per
+// kind and mesh, shared between snapshots as long as nothing in it changed. A
+// write that changes nothing a proxy depends on (status, insight, resync) ends
+// here: it makes no new snapshot. The engine and the leader tasks read from it.
+package state
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"weft/internal/cp/store"
+	"weft/internal/mesh/model"
+)
+
+// Snapshot is all objects of one moment; immutable.
+type Snapshot struct {
+	// Rev is the store revision that the snapshot includes.
+	Rev uint64
+	// At is when the oldest change since the snapshot before was received.
+	At     time.Time
+	tables map[place]*model.Table
+}
+
+// place is where a table stands: mesh is "" for kinds of global scope.
+type place struct{ kind, mesh string }
+
+// Table returns the kind's table in a mesh (mesh is ignored for global kinds).
+func (s *Snapshot) Table(kind *model.Kind, mesh string) *model.Table {
+	if kind.Scope == model.Global {
+		mesh = ""
+	}
+	if t := s.tables[place{kind.Name, mesh}]; t != nil {
+		return t
+	}
+	return model.EmptyTable
+}
+
+// Meshes returns the names of all meshes that any object of the snapshot names, sorted.
+func (s *Snapshot) Meshes() []string {
+	seen := map[string]bool{}
+	for p, t := range s.tables {
+		if p.kind == "Mesh" {
+			for _, r := range t.Rows() {
+				seen[r.Meta.Name] = true
+			}
+		}
+		if p.mesh != "" {
+			seen[p.mesh] = true
+		}
+	}
+	out := make([]string, 0, len(seen))
+	for m := range seen {
+		out = append(out, m)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Changes says what differs between two snapshots.
+type Changes struct {
+	// Keys of objects that were added, changed or removed, sorted.
+	Keys []model.Key
+	// Global is true when a kind of global scope other than Mesh is among them:
+	// every mesh may depend on it.
+	Global bool
+	meshes map[string]bool
+}
+
+// Meshes returns the meshes in which something changed, sorted; a Mesh object
+// counts for itself.
+func (c Changes) Meshes() []string {
+	out := make([]string, 0, len(c.meshes))
+	for m := range c.meshes {
+		out = append(out, m)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Update is a snapshot with what led to it.
+type Update struct {
+	*Snapshot
+	Changes Changes
+}
+
+// State follows a store. Create it with New, start Run once, read from
+// Current at any time, or follow with Updates.
+type State struct {
+	store store.Store
+	log   *slog.Logger
+	now   func() time.Time
+	out   chan Update
+
+	mu      sync.Mutex
+	current *Snapshot
+	ready   chan struct{} // closed at the first snapshot
+	wake    chan struct{} // closed and replaced at each snapshot
+}
+
+// New returns a State that follows s. now is the clock of Snapshot.At.
+func New(s store.Store, log *slog.Logger, now func() time.Time) *State {
+	return &State{
+		store: s, log: log, now: now,
+		out:     make(chan Update, 1),
+		current: &Snapshot{tables: map[place]*model.Table{}},
+		ready:   make(chan struct{}),
+		wake:    make(chan struct{}),
+	}
+}
+
+// Ready is closed when the first snapshot is there.
+func (s *State) Ready() <-chan struct{} { return s.ready }
+
+// Current returns the newest snapshot; never nil.
+func (s *State) Current() *Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// Updates delivers snapshots to the one consumer, the engine. While it is busy
+// updates are merged into one, so it never falls behind by more than one.
+func (s *State) Updates() <-chan Update { return s.out }
+
+// WaitFor waits until a snapshot includes the revision.
+func (s *State) WaitFor(ctx context.Context, rev uint64) error {
+	for {
+		s.mu.Lock()
+		cur, ch := s.current.Rev, s.wake
+		s.mu.Unlock()
+		if cur >= rev {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ch:
+		}
+	}
+}
+
+// Run follows the store until ctx ends. A store that cannot be watched for a
+// while is tried again; the last snapshot stays current meanwhile.
+func (s *State) Run(ctx context.Context) error {
+	const pause = time.Second
+	for {
+		err := s.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.log.Warn("store watch broke, trying again", "error", err, "pause", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (s *State) follow(ctx context.Context) error {
+	w, err := s.store.Watch(ctx)
+	if err != nil {
+		return fmt.Errorf("watch store: %w", err)
+	}
+	defer w.Close()
+	for {
+		b, err := w.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("next batch of changes: %w", err)
+		}
+		s.apply(b)
+	}
+}
+
+// apply makes the next snapshot from a batch and publishes it if it differs.
+func (s *State) apply(b store.Batch) {
+	at := s.now()
+	old := s.Current()
+	next, changes := old.next(b)
+	next.At = at
+	s.mu.Lock()
+	s.current = next
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+	close(s.wake)
+	s.wake = make(chan struct{})
+	s.mu.Unlock()
+	if len(changes.Keys) == 0 && !b.Full {
+		return
+	}
+	s.publish(Update{next, changes})
+}
+
+// publish hands the update over; an update that was not taken yet is merged.
+func (s *State) publish(u Update) {
+	for {
+		select {
+		case s.out <- u:
+			return
+		default:
+		}
+		select {
+		case before := <-s.out:
+			u.Changes = before.Changes.merge(u.Changes)
+			if before.At.Before(u.At) {
+				snap := *u.Snapshot
+				snap.At = before.At
+				u.Snapshot = &snap
+			}
+		default:
+		}
+	}
+}
+
+func (c Changes) merge(o Changes) Changes {
+	out := Changes{Global: c.Global || o.Global, meshes: map[string]bool{}}
+	out.Keys = append(slices.Clone(c.Keys), o.Keys...)
+	slices.SortFunc(out.Keys, model.Key.Compare)
+	out.Keys = slices.Compact(out.Keys)
+	for _, m := range []map[string]bool{c.meshes, o.meshes} {
+		for k := range m {
+			out.meshes[k] = true
+		}
+	}
+	return out
+}
+
+// edit is what happens to one table.
+type edit struct {
+	put  []model.Row
+	gone []string
+}
+
+// next returns the snapshot after a batch. Objects whose content hash is equal
+// to before do not count as changed.
+func (s *Snapshot) next(b store.Batch) (*Snapshot, Changes) {
+	edits := map[place]*edit{}
+	at := func(k model.Key) *edit {
+		p := place{k.Kind, k.Mesh}
+		if edits[p] == nil {
+			edits[p] = &edit{}
+		}
+		return edits[p]
+	}
+	changes := Changes{meshes: map[string]bool{}}
+	note := func(k model.Key) { changes.note(k) }
+	for _, e := range b.Events {
+		before, had := s.row(e.Key)
+		switch {
+		case e.Object == nil && had:
+			at(e.Key).gone = append(at(e.Key).gone, e.Key.Name)
+			note(e.Key)
+		case e.Object != nil:
+			row := model.Row{Object: e.Object, Hash: model.ContentHash(e.Object)}
+			at(e.Key).put = append(at(e.Key).put, row)
+			if !had || before.Hash != row.Hash {
+				note(e.Key)
+			}
+		}
+	}
+	if b.Full {
+		s.dropAbsent(b, at, note)
+	}
+	next := &Snapshot{Rev: b.Rev, tables: make(map[place]*model.Table, len(s.tables)+len(edits))}
+	for p, t := range s.tables {
+		next.tables[p] = t
+	}
+	for p, e := range edits {
+		t := s.tables[p]
+		if t == nil {
+			t = model.EmptyTable
+		}
+		if t = t.With(e.put, e.gone); t.Len() == 0 {
+			delete(next.tables, p)
+		} else {
+			next.tables[p] = t
+		}
+	}
+	slices.SortFunc(changes.Keys, model.Key.Compare)
+	changes.Keys = slices.Compact(changes.Keys)
+	return next, changes
+}
+
+func (s *Snapshot) row(k model.Key) (model.Row, bool) {
+	t := s.tables[place{k.Kind, k.Mesh}]
+	if t == nil {
+		return model.Row{}, false
+	}
+	return t.Get(k.Name)
+}
+
+// dropAbsent removes what a full batch does not hold.
+func (s *Snapshot) dropAbsent(b store.Batch, at func(model.Key) *edit, note func(model.Key)) {
+	present := make(map[model.Key]bool, len(b.Events))
+	for _, e := range b.Events {
+		present[e.Key] = e.Object != nil
+	}
+	for p, t := range s.tables {
+		for _, r := range t.Rows() {
+			k := model.Key{Kind: p.kind, Mesh: p.mesh, Name: r.Meta.Name}
+			if !present[k] {
+				at(k).gone = append(at(k).gone, k.Name)
+				note(k)
+			}
+		}
+	}
+}
+
+func (c *Changes) note(k model.Key) {
+	c.Keys = append(c.Keys, k)
+	switch {
+	case k.Mesh != "":
+		c.meshes[k.Mesh] = true
+	case k.Kind == "Mesh":
+		c.meshes[k.Name] = true
+	default:
+		c.Global = true
+	}
+}
+
+// String lists the changes, for logs.
+func (c Changes) String() string {
+	parts := make([]string, len(c.Keys))
+	for i, k := range c.Keys {
+		parts[i] = k.String()
+	}
+	return strings.Join(parts, ", ")
+}
