@@ -85,4 +85,9 @@ var (
 	ErrOwnerMissing = errors.New("the object that owns it does not exist")
 	// ErrUnavailable wraps errors of a store that cannot be reached now; trying again may help.
 	ErrUnavailable = errors.New("store is not available")
+	// ErrClosed comes from a store or watch that was closed by this process.
+	ErrClosed = errors.New("store is closed")
+	// ErrUnreadable comes for an object that is stored in a form which this
+	// version does not understand. It is kept, and may be deleted.
+	ErrUnreadable = errors.New("object is stored in a form that this version cannot read")
 )

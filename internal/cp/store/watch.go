@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// watch is a consumer's position in the list of changes of a Mirror.
+type watch struct {
+	m *Mirror
+	// ping has one slot: something may have changed since it was emptied.
+	ping chan struct{}
+	// The rest is guarded by m.mu.
+	started bool   // the first batch was delivered
+	seen    uint64 // revision up to which the consumer knows everything
+	closed  bool
+}
+
+// Watch starts a watch. Its first batch is Full.
+func (m *Mirror) Watch() (Watch, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, fmt.Errorf("watch: %w", ErrClosed)
+	}
+	w := &watch{m: m, ping: make(chan struct{}, 1)}
+	m.watchers[w] = struct{}{}
+	return w, nil
+}
+
+// wake tells the watchers to look again.
+func (m *Mirror) wake() {
+	for w := range m.watchers {
+		w.wake()
+	}
+}
+
+func (w *watch) wake() {
+	select {
+	case w.ping <- struct{}{}:
+	default:
+	}
+}
+
+// Next implements Watch.
+func (w *watch) Next(ctx context.Context) (Batch, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return Batch{}, err
+		}
+		b, ok, err := w.take()
+		if ok || err != nil {
+			return b, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-w.ping:
+		}
+	}
+}
+
+func (w *watch) take() (Batch, bool, error) {
+	m := w.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case w.closed || m.closed:
+		return Batch{}, false, fmt.Errorf("watch: %w", ErrClosed)
+	case !m.loaded || w.started && w.seen == m.rev:
+		return Batch{}, false, nil
+	case !w.started:
+		w.started, w.seen = true, m.rev
+		return Batch{Rev: m.rev, Full: true, Events: m.all()}, true, nil
+	}
+	events := m.since(w.seen)
+	before := w.seen
+	w.seen = m.rev
+	m.bury(before)
+	return Batch{Rev: m.rev, Events: events}, len(events) > 0, nil
+}
+
+// all returns every readable object, ordered by kind, mesh and name.
+func (m *Mirror) all() []Event {
+	var out []Event
+	names := make([]string, 0, len(m.kinds))
+	for name := range m.kinds {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, n := range m.kinds[name].sorted {
+			if n.object != nil {
+				out = append(out, Event{Key: n.key, Object: n.object})
+			}
+		}
+	}
+	return out
+}
+
+func (m *Mirror) since(rev uint64) []Event {
+	var out []Event
+	for n := m.newest; n != nil && n.rev > rev; n = n.prev {
+		// An unreadable object is as good as gone for who watches.
+		out = append(out, Event{Key: n.key, Object: n.object})
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// bury forgets the deletions that all watchers know. before is where the
+// watcher that moved stood: if another one is as slow, nothing can be forgotten.
+func (m *Mirror) bury(before uint64) {
+	if len(m.graves) == 0 {
+		return
+	}
+	slowest := m.rev
+	for w := range m.watchers {
+		if w.started {
+			slowest = min(slowest, w.seen)
+		}
+	}
+	if slowest <= before {
+		return
+	}
+	for k, n := range m.graves {
+		if n.rev <= slowest {
+			delete(m.graves, k)
+			m.unlink(n)
+		}
+	}
+}
+
+// Close implements Watch.
+func (w *watch) Close() {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	if w.closed {
+		return
+	}
+	w.closed = true
+	delete(w.m.watchers, w)
+	w.m.bury(0)
+	w.wake()
+}
