@@ -10,11 +10,6 @@ import (
 	"weft/internal/mesh/model"
 )
 
-// appProtocols lists the protocols that a port of a service may have.
-func appProtocols() []string {
-	return []string{ProtocolGRPC, ProtocolHTTP, ProtocolHTTP2, ProtocolKafka, ProtocolTCP}
-}
-
 func checkPort(port int64, v *model.Violations) {
 	if port < 1 || port > 65535 {
 		v.Add("port must be between 1 and 65535, not %d", port)

@@ -65,6 +65,9 @@ func (SecretBytes) LogValue() slog.Value { return slog.StringValue(redacted) }
 // Format prints [redacted] for every verb, so that %d or %x cannot leak either.
 func (SecretBytes) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
+// JSONSchema says that the bytes are base64 in a string.
+func (SecretBytes) JSONSchema() *model.Schema { return &model.Schema{Type: "string", Format: "byte"} }
+
 // MarshalJSON writes base64, or null if the bytes are absent.
 func (s SecretBytes) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(s)) }
 
@@ -102,3 +105,19 @@ func decodeBase64(text string) ([]byte, error) {
 	}
 	return data[:n], nil
 }
+
+// SecretText is text that must not be shown, such as a private key in PEM: like
+// SecretBytes it prints as [redacted] everywhere but in JSON.
+type SecretText string
+
+// String returns [redacted].
+func (SecretText) String() string { return redacted }
+
+// GoString returns [redacted].
+func (SecretText) GoString() string { return redacted }
+
+// LogValue returns [redacted].
+func (SecretText) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Format prints [redacted] for every verb.
+func (SecretText) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
