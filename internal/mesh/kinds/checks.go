@@ -58,3 +58,12 @@ func warnDNSName(o *model.Object) []string {
 	return []string{fmt.Sprintf("the name %q of this %s is no DNS label (RFC 1035), so hostnames made from it may not work; "+
 		"use lower case letters, digits and '-', begin with a letter and end with a letter or digit", n, o.Kind.Name)}
 }
+
+// checkRegex wants a regular expression in RE2 syntax, which Envoy uses, too.
+func checkRegex(text string, v *model.Violations) {
+	if text == "" {
+		v.Add("must not be empty")
+	} else if _, err := regexp.Compile(text); err != nil {
+		v.Add("is no regular expression in RE2 syntax: %v", err)
+	}
+}
