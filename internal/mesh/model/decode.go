@@ -84,9 +84,7 @@ func (d decoder) value(tree any, rv reflect.Value, path string, f field) error {
 		if err := d.value(tree, n.Elem(), path, f); err != nil {
 			return err
 		}
-		if d.proto && f.enum != nil && n.Elem().Kind() == reflect.String && n.Elem().Len() == 0 {
-			n.Elem().SetString(f.enum[0]) // presence matters: keep the name of number 0
-		}
+		d.nameZero(n.Elem(), f)
 		rv.Set(n)
 		return nil
 	case reflect.Struct:
@@ -217,9 +215,18 @@ func (d decoder) list(tree any, rv reflect.Value, path string, f field) error {
 		if err := d.value(v, out.Index(i), sub, f); err != nil {
 			return err
 		}
+		d.nameZero(out.Index(i), f)
 	}
 	rv.Set(out)
 	return nil
+}
+
+// nameZero writes out the name of an enum's number 0 where presence matters:
+// behind pointers and in lists.
+func (d decoder) nameZero(rv reflect.Value, f field) {
+	if d.proto && f.enum != nil && rv.Kind() == reflect.String && rv.Len() == 0 {
+		rv.SetString(f.enum[0])
+	}
 }
 
 func (d decoder) scalar(tree any, rv reflect.Value, path string, f field) error {
