@@ -25,6 +25,18 @@ var Kinds = []*model.Kind{
 	kinds.MeshInsight,
 	kinds.ServiceInsight,
 	kinds.Config,
+	kinds.Secret,
+	kinds.GlobalSecret,
+	kinds.MeshGateway,
+	kinds.MeshService,
+	kinds.MeshMultiZoneService,
+	kinds.MeshExternalService,
+	kinds.HostnameGenerator,
+	kinds.ExternalService,
+
+	kinds.MeshGatewayRoute,
+	kinds.VirtualOutbound,
+	kinds.ProxyTemplate,
 }
 
 // ByName returns the kind whose objects say that type, or nil.
