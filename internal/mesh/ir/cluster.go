@@ -10,8 +10,11 @@ type Cluster struct {
 	// Endpoints names live endpoints; Static lists fixed ones. One of both is used.
 	Endpoints *EndpointsRef
 	Static    []Endpoint
-	// DNS resolves Static addresses that are names.
-	DNS bool
+	// DNS resolves Static addresses that are names, to IPv6 too with DNSIPv6.
+	DNS, DNSIPv6 bool
+	// OriginalDestination connects to wherever a redirected connection was meant
+	// to go, instead of to endpoints.
+	OriginalDestination bool
 	// HTTP2 and HTTP1 choose the version spoken to the endpoints; neither = not HTTP.
 	HTTP1, HTTP2 bool
 	// SourceAddress is bound for connections, "" = any.
@@ -115,10 +118,12 @@ type HealthCheck struct {
 
 // HTTPCheck asks for a path.
 type HTTPCheck struct {
-	Path     string
-	Headers  HeaderChange
-	Statuses []uint32
-	HTTP2    bool
+	Path string
+	// ClientTags are sent as tags of the client.
+	ClientTags map[string][]string
+	Headers    HeaderChange
+	Statuses   []uint32
+	HTTP2      bool
 }
 
 // GRPCCheck calls the gRPC health service.

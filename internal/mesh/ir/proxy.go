@@ -112,9 +112,11 @@ type Listener struct {
 	// Tags are attached to the listener for patches to match on.
 	Tags     map[string]string
 	Protocol Protocol
-	// HTTP is set for HTTP-like protocols, TCP otherwise.
-	HTTP *HTTP
-	TCP  *TCP
+	// HTTP is set for HTTP-like protocols, TCP otherwise. Kafka counts the
+	// protocol's messages before TCP.
+	HTTP  *HTTP
+	TCP   *TCP
+	Kafka bool
 	// AccessLogs, Tracing and ConnectionLimit come from policies.
 	AccessLogs []AccessLog
 	Tracing    *Tracing

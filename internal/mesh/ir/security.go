@@ -35,23 +35,28 @@ type ServerTLS struct {
 type ClientTLS struct {
 	// MeshIdentity: the proxy's own certificate and the mesh's authority.
 	MeshIdentity bool
-	// Mesh is the upstream's mesh (its authority).
-	Mesh string
-	SNI  string
-	ALPN []string
+	// IdentityMesh is the proxy's own mesh, Mesh the upstream's (its authority).
+	IdentityMesh string
+	Mesh         string
+	SNI          string
+	ALPN         []string
 	// ExactSANs and PrefixSANs are URI names that the upstream must have.
 	ExactSANs, PrefixSANs []string
 	TLSParams
 	// External is set instead for destinations outside of all meshes.
 	External *ExternalTLS
-	// PerTags: with several tag sets each has its own SNI. Match is the tags.
-	PerTags []TaggedSNI
+	// PerTags is set instead of SNI and External where endpoints differ: each
+	// set of tags has its own. Endpoints that match none are talked to in plain.
+	PerTags []TaggedTLS
 }
 
-// TaggedSNI is an SNI for endpoints with these tags.
-type TaggedSNI struct {
-	Tags map[string]string
-	SNI  string
+// TaggedTLS is how endpoints with these tags are secured: with the mesh's
+// identity and an SNI of their own, or as an outside service.
+type TaggedTLS struct {
+	Name     string
+	Tags     map[string]string
+	SNI      string
+	External *ExternalTLS
 }
 
 // ExternalTLS is TLS to an outside service.
