@@ -67,10 +67,12 @@ type Proxy struct {
 	Clusters     []*Cluster // what outbounds and routes send to
 	Transparent  *Transparent
 	DirectAccess []DirectAccess
-	Admin        *Admin
-	DNS          *DNS
-	Probes       *Probes
-	Identity     *Identity
+	// DirectTLS secures direct access; nil = plain.
+	DirectTLS *ClientTLS
+	Admin     *Admin
+	DNS       *DNS
+	Probes    *Probes
+	Identity  *Identity
 	// Metrics is the older mesh-wide Prometheus listener.
 	Metrics *MetricsListener
 	// Observability is what MeshMetric asks for.
@@ -226,8 +228,9 @@ type PassthroughMatch struct {
 
 // DirectAccess is an address of another proxy that may be called directly.
 type DirectAccess struct {
-	Address string
-	Port    uint32
+	Address    string
+	Port       uint32
+	AccessLogs []AccessLog
 }
 
 // Admin says how the proxy's administration is reached.
@@ -256,7 +259,9 @@ type Domain struct {
 
 // Probes are Kubernetes' virtual probes.
 type Probes struct {
-	Port      uint32
+	Port uint32
+	// Bind as in Listener.
+	Bind      bool
 	Endpoints []ProbeEndpoint
 }
 
@@ -265,4 +270,6 @@ type ProbeEndpoint struct {
 	Path        string
 	InboundPort uint32
 	InboundPath string
+	// Cluster leads to the inbound's workload; "" = no inbound has the port.
+	Cluster string
 }

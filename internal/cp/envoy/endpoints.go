@@ -1,0 +1,78 @@
+package envoy
+
+import (
+	"cmp"
+	"slices"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"weft/internal/cp/xds"
+	"weft/internal/mesh/ir"
+)
+
+// Assignment returns the encoded endpoint list of a ref. eps are the ref's
+// endpoints as the view lists them. What Envoy would refuse (an endpoint
+// without an address) is left out, so that one bad endpoint does not cost the
+// others.
+func Assignment(ref ir.EndpointsRef, eps []ir.Endpoint) *xds.Resource {
+	cla := loadAssignment(ref.Name, slices.DeleteFunc(slices.Clone(eps), func(e ir.Endpoint) bool {
+		return e.Address == "" || e.Port > 65535
+	}))
+	r, err := encode(xds.Endpoints, ref.Name, cla)
+	if err != nil { // only an empty name is left to break a rule: a programming error
+		panic("envoy: " + err.Error())
+	}
+	return r
+}
+
+// locality groups endpoints; priority is part of it because Envoy keeps
+// priorities per locality.
+type locality struct {
+	priority      uint32
+	zone, subZone string
+}
+
+// loadAssignment groups endpoints by locality, in the order priority, zone,
+// sub-zone; within a locality by address and port.
+func loadAssignment(name string, eps []ir.Endpoint) *endpoint.ClusterLoadAssignment {
+	eps = slices.Clone(eps)
+	slices.SortStableFunc(eps, func(a, b ir.Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.SubZone, b.SubZone),
+			cmp.Compare(a.Address, b.Address), cmp.Compare(a.Port, b.Port))
+	})
+	cla := &endpoint.ClusterLoadAssignment{ClusterName: name}
+	var group *endpoint.LocalityLbEndpoints
+	var at locality
+	for _, e := range eps {
+		if l := (locality{e.Priority, e.Zone, e.SubZone}); group == nil || l != at {
+			at = l
+			group = &endpoint.LocalityLbEndpoints{Priority: e.Priority}
+			if e.Zone != "" || e.SubZone != "" {
+				group.Locality = &core.Locality{Zone: e.Zone, SubZone: e.SubZone}
+			}
+			cla.Endpoints = append(cla.Endpoints, group)
+		}
+		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(e))
+	}
+	return cla
+}
+
+func lbEndpoint(e ir.Endpoint) *endpoint.LbEndpoint {
+	lb := &endpoint.LbEndpoint{
+		HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: socketAddress(e.Address, e.Port)}},
+	}
+	if e.Weight > 0 {
+		lb.LoadBalancingWeight = wrapperspb.UInt32(e.Weight)
+	}
+	if len(e.Tags) > 0 {
+		tags := tagStruct(e.Tags)
+		lb.Metadata = &core.Metadata{FilterMetadata: map[string]*structpb.Struct{
+			"envoy.lb":                     tags,
+			"envoy.transport_socket_match": tags,
+		}}
+	}
+	return lb
+}

@@ -1,0 +1,167 @@
+package envoy
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"weft/internal/cp/xds"
+	"weft/internal/mesh/ir"
+)
+
+// tagsKey is the metadata namespace of tags on listeners.
+const tagsKey = "io.kuma.tags"
+
+const filterTLSInspector = "envoy.filters.listener.tls_inspector"
+
+// hostPort joins an address and a port as names of listeners do.
+func hostPort(address string, port uint32) string {
+	return net.JoinHostPort(address, strconv.FormatUint(uint64(port), 10))
+}
+
+// newListener returns a listener without filter chains. Incoming ones are not
+// shared among workers by the kernel, so that a draining proxy loses nothing.
+func newListener(name string, address string, port uint32, direction core.TrafficDirection) *listener.Listener {
+	l := &listener.Listener{Name: name, Address: socketAddress(address, port), TrafficDirection: direction}
+	if direction == core.TrafficDirection_INBOUND {
+		l.EnableReusePort = wrapperspb.Bool(false)
+	}
+	return l
+}
+
+// portListener is a listener for a port of the workload.
+func portListener(name string, p *ir.Listener, direction core.TrafficDirection) *listener.Listener {
+	l := newListener(name, p.Address, p.Port, direction)
+	if !p.Bind {
+		l.BindToPort = wrapperspb.Bool(false)
+	}
+	l.Metadata = &core.Metadata{FilterMetadata: map[string]*structpb.Struct{tagsKey: tagStruct(p.Tags)}}
+	return l
+}
+
+func addInbounds(l *list, p *ir.Proxy) error {
+	for _, in := range p.Inbounds {
+		c, err := clusterOf(&in.Local)
+		if err != nil {
+			return err
+		}
+		l.add(originInbound, xds.Cluster, in.Local.Name, c)
+		msg, err := inboundListener(p, in)
+		if err != nil {
+			return fmt.Errorf("inbound %s: %w", hostPort(in.Address, in.Port), err)
+		}
+		l.add(originInbound, xds.Listener, msg.Name, msg)
+	}
+	return nil
+}
+
+func inboundListener(p *ir.Proxy, in *ir.Inbound) (*listener.Listener, error) {
+	name := "inbound:" + hostPort(in.Address, in.Port)
+	out := portListener(name, &in.Listener, core.TrafficDirection_INBOUND)
+	for _, kind := range inboundChains(in.TLS) {
+		chain, err := inboundChain(p, in, name, kind.secured)
+		if err != nil {
+			return nil, err
+		}
+		chain.FilterChainMatch = kind.match
+		out.FilterChains = append(out.FilterChains, chain)
+	}
+	if in.TLS != nil && in.TLS.Mode == ir.TLSPermissive {
+		f, err := listenerFilter(filterTLSInspector, &tlsinspector.TlsInspector{})
+		if err != nil {
+			return nil, err
+		}
+		out.ListenerFilters = append(out.ListenerFilters, f)
+	}
+	return out, nil
+}
+
+// chainKind is one of the ways in which clients may talk to an inbound.
+type chainKind struct {
+	match   *listener.FilterChainMatch
+	secured bool
+}
+
+// inboundChains lists the ways in. Permissive ones accept plain text, TLS of the
+// application (passed through), and the mesh's TLS, told apart by its ALPN.
+func inboundChains(t *ir.ServerTLS) []chainKind {
+	if t == nil {
+		return []chainKind{{}}
+	}
+	if t.Mode != ir.TLSPermissive {
+		return []chainKind{{secured: true}}
+	}
+	return []chainKind{
+		{match: &listener.FilterChainMatch{TransportProtocol: "raw_buffer"}},
+		{match: &listener.FilterChainMatch{TransportProtocol: "tls"}},
+		{match: &listener.FilterChainMatch{TransportProtocol: "tls", ApplicationProtocols: []string{meshALPN}}, secured: true},
+	}
+}
+
+func inboundChain(p *ir.Proxy, in *ir.Inbound, name string, secured bool) (*listener.FilterChain, error) {
+	stat := statName(in.Local.Name)
+	s := side{inbound: true, stat: stat, route: "inbound:" + in.Service, host: in.Service, cidrs: p.InternalCIDRs}
+	access := in.Access
+	if !secured {
+		access = nil
+	}
+	if access != nil && in.HTTP != nil && !access.Network {
+		s.access = access
+		access = nil
+	}
+	filters, err := networkFilters(p, &in.Listener, s)
+	if err != nil {
+		return nil, err
+	}
+	if access != nil {
+		f, err := networkRBAC(access, statName(name)+".")
+		if err != nil {
+			return nil, err
+		}
+		filters = append([]*listener.Filter{f}, filters...)
+	}
+	chain := &listener.FilterChain{Filters: filters}
+	if secured {
+		if chain.TransportSocket, err = downstreamTLS(in.TLS); err != nil {
+			return nil, err
+		}
+	}
+	return chain, nil
+}
+
+func addOutbounds(l *list, p *ir.Proxy) error {
+	for _, o := range p.Outbounds {
+		name := "outbound:" + hostPort(o.Address, o.Port)
+		msg := portListener(name, &o.Listener, core.TrafficDirection_OUTBOUND)
+		s := side{stat: statName(o.Stat), route: o.RouteName, host: o.Stat, cidrs: p.InternalCIDRs}
+		filters, err := networkFilters(p, &o.Listener, s)
+		if err != nil {
+			return fmt.Errorf("outbound %s: %w", hostPort(o.Address, o.Port), err)
+		}
+		msg.FilterChains = []*listener.FilterChain{{Filters: filters}}
+		l.add(originOutbound, xds.Listener, name, msg)
+	}
+	return nil
+}
+
+func listenerFilter(name string, m message) (*listener.ListenerFilter, error) {
+	packed, err := pack(m)
+	if err != nil {
+		return nil, err
+	}
+	return &listener.ListenerFilter{Name: name, ConfigType: &listener.ListenerFilter_TypedConfig{TypedConfig: packed}}, nil
+}
+
+func networkFilter(name string, m message) (*listener.Filter, error) {
+	packed, err := pack(m)
+	if err != nil {
+		return nil, fmt.Errorf("filter %s: %w", name, err)
+	}
+	return &listener.Filter{Name: name, ConfigType: &listener.Filter_TypedConfig{TypedConfig: packed}}, nil
+}
