@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"weft/internal/mesh/model"
 )
@@ -73,78 +72,8 @@ func (m *MeshSpec) validateMTLS(v *model.Violations) {
 				v.At("dpcert", "rotation", "expiration").Add("%v", err)
 			}
 		}
-		if len(m.MTLS.Backends) > 1 {
-			continue // which one is meant is unknown, so the contents can wait
-		}
-		b.validate(m.MTLS.SkipValidation, backends.At(i))
 	}
 	seen.checkChosen(m.MTLS.EnabledBackend, v.At("enabledBackend"))
-}
-
-func (b *CABackend) validate(skip bool, v *model.Violations) {
-	switch b.Type {
-	case CABuiltin:
-		if !skip {
-			b.validateBuiltin(v)
-		}
-	case CAProvided:
-		if !skip {
-			b.validateProvided(v.At("conf"))
-		}
-	default:
-		v.At("type").Add("%q is no type of certificate authority that is known; use %s or %s", b.Type, CABuiltin, CAProvided)
-	}
-}
-
-// Bounds of the root key of a builtin certificate authority: smaller ones are
-// broken, larger ones take minutes to make.
-const (
-	minRSABits = 1024
-	maxRSABits = 8192
-)
-
-func (b *CABackend) validateBuiltin(v *model.Violations) {
-	// The name becomes part of the names of two Secrets.
-	if len(b.Name) > 180 || !isHost(b.Name) || strings.ToLower(b.Name) != b.Name {
-		v.At("name").Add("must be a lower case DNS name of at most 180 characters, because secrets are named by it")
-	}
-	conf := v.At("conf")
-	var c BuiltinCA
-	if err := model.DecodeProto(b.Conf, &c); err != nil {
-		conf.Add("cannot be read: %s", confProblem(err))
-		return
-	}
-	if c.CACert == nil {
-		return
-	}
-	if n := c.CACert.RSABits; n != nil && (*n < minRSABits || *n > maxRSABits) {
-		conf.At("caCert", "RSAbits").Add("must be between %d and %d", minRSABits, maxRSABits)
-	}
-	if e := c.CACert.Expiration; e != "" {
-		if _, err := ParseLifetime(e); err != nil {
-			conf.At("caCert", "expiration").Add("%v", err)
-		}
-	}
-}
-
-func (b *CABackend) validateProvided(v *model.Violations) {
-	c, err := b.Provided()
-	if err != nil {
-		v.Add("cannot be read: %s", confProblem(err))
-		return
-	}
-	c.Cert.Check(v.At("cert"))
-	c.Key.Check(v.At("key"))
-	cert, ok1 := c.Cert.Literal()
-	key, ok2 := c.Key.Literal()
-	if ok1 && ok2 && len(cert) > 0 && len(key) > 0 {
-		CheckCAPair(cert, key, v)
-	}
-}
-
-// confProblem is the text of an error of model.DecodeProto without its preamble.
-func confProblem(err error) string {
-	return strings.TrimPrefix(err.Error(), "invalid object: ")
 }
 
 func (l *MeshLogging) validate(v *model.Violations) {

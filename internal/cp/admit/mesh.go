@@ -1,0 +1,66 @@
+package admit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"weft/internal/cp/store"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+)
+
+// maxFile bounds files that data sources name; certificates are far smaller.
+const maxFile = 1 << 20
+
+// checkMesh adds what is wrong with the certificate authorities of a mesh, and
+// refuses to exchange the one in use: proxies with certificates of the old one
+// would not trust those of the new one.
+func (g *Gate) checkMesh(ctx context.Context, o, prior *model.Object, spec *kinds.MeshSpec, v *model.Violations) error {
+	if prior != nil {
+		before, after := model.Spec[kinds.MeshSpec](prior).EnabledCA(), spec.EnabledCA()
+		if before != nil && after != nil && before.Name != after.Name {
+			v.At("mtls", "enabledBackend").Add("cannot change from %q to %q while mutual TLS is on; turn it off first", before.Name, after.Name)
+		}
+	}
+	var unavailable error
+	spec.CheckCAs(o.Meta.Name, func(s *kinds.DataSource) ([]byte, error) {
+		b, err := g.load(ctx, o.Meta.Name, s)
+		if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
+			unavailable = err
+		}
+		return b, err
+	}, v)
+	return unavailable
+}
+
+// load returns what a data source of a mesh refers to. Errors never show it.
+func (g *Gate) load(ctx context.Context, mesh string, s *kinds.DataSource) ([]byte, error) {
+	if b, ok := s.Literal(); ok {
+		return b, nil
+	}
+	if name := s.SecretName(); name != "" {
+		o, err := g.Reader.Get(ctx, kinds.Secret.Key(mesh, name))
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, fmt.Errorf("there is no Secret %q in mesh %q", name, mesh)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look up Secret %q: %w", name, err)
+		}
+		return model.Spec[kinds.SecretSpec](o).Data, nil
+	}
+	if s.File == nil {
+		return nil, errors.New("nothing is named")
+	}
+	if g.ReadFile == nil {
+		return nil, errors.New("this control plane reads no files")
+	}
+	b, err := g.ReadFile(*s.File)
+	if err != nil {
+		return nil, fmt.Errorf("read file: %w", err)
+	}
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("the file is larger than %d bytes", maxFile)
+	}
+	return b, nil
+}
