@@ -9,6 +9,7 @@ import (
 
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // Kinds lists all kinds: first what is no policy, then the policies.
@@ -37,6 +38,17 @@ var Kinds = []*model.Kind{
 	kinds.MeshGatewayRoute,
 	kinds.VirtualOutbound,
 	kinds.ProxyTemplate,
+
+	legacy.TrafficPermission,
+	legacy.TrafficRoute,
+	legacy.TrafficLog,
+	legacy.TrafficTrace,
+	legacy.FaultInjection,
+	legacy.HealthCheck,
+	legacy.CircuitBreaker,
+	legacy.Retry,
+	legacy.Timeout,
+	legacy.RateLimit,
 }
 
 // ByName returns the kind whose objects say that type, or nil.

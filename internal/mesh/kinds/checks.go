@@ -59,8 +59,8 @@ func warnDNSName(o *model.Object) []string {
 		"use lower case letters, digits and '-', begin with a letter and end with a letter or digit", n, o.Kind.Name)}
 }
 
-// checkRegex wants a regular expression in RE2 syntax, which Envoy uses, too.
-func checkRegex(text string, v *model.Violations) {
+// CheckRegex wants a regular expression in RE2 syntax, which Envoy uses, too.
+func CheckRegex(text string, v *model.Violations) {
 	if text == "" {
 		v.Add("must not be empty")
 	} else if _, err := regexp.Compile(text); err != nil {

@@ -279,7 +279,7 @@ func (m *GatewayHTTPMatch) validate(v *model.Violations) {
 	if m.Path != nil {
 		switch {
 		case m.Path.How() == MatchRegex:
-			checkRegex(m.Path.Value, v.At("value"))
+			CheckRegex(m.Path.Value, v.At("value"))
 		case !strings.HasPrefix(m.Path.Value, "/"):
 			v.At("value").Add("%q must be an absolute path, beginning with /", m.Path.Value)
 		}
@@ -293,7 +293,7 @@ func (m *GatewayHTTPMatch) validate(v *model.Violations) {
 			at.At("name").Add("must not be empty")
 		}
 		if q.How() == MatchRegex {
-			checkRegex(q.Value, at.At("value"))
+			CheckRegex(q.Value, at.At("value"))
 		} else if q.Value == "" {
 			at.At("value").Add("must not be empty")
 		}
@@ -310,7 +310,7 @@ func (m *GatewayHeaderMatch) validate(v *model.Violations) {
 			v.At("value").Add("is not possible with %s; remove it", m.Match)
 		}
 	case MatchRegex:
-		checkRegex(m.Value, v.At("value"))
+		CheckRegex(m.Value, v.At("value"))
 	default:
 		if m.Value == "" {
 			v.At("value").Add("must not be empty")
