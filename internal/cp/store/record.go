@@ -94,6 +94,9 @@ func (r Record) Decode(c Codec, kind *model.Kind, key model.Key) (*model.Object,
 // decodePart fills the struct that into points to. Flat kinds follow the
 // protobuf JSON mapping, which writes some numbers as strings.
 func decodePart(kind *model.Kind, data []byte, into any) error {
+	if len(data) == 0 {
+		return nil
+	}
 	if kind.Shape != model.Flat {
 		return json.Unmarshal(data, into)
 	}

@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"weft/internal/cp/store"
@@ -46,14 +45,11 @@ type Store struct {
 	mirror *store.Mirror
 	ctx    context.Context //nolint:containedctx // because database/sql wants one where nothing may be interrupted
 
-	mu     sync.Mutex
-	queue  []*op // bounded by the number of callers, who all wait
-	closed bool
+	line   *store.Line[op]
+	done   chan struct{} // the writer has ended
+	file   *file         // only the writer uses it; nil = to be opened again
 
-	ping chan struct{} // one slot: the queue or closed changed
-	done chan struct{} // the writer has ended
-
-	file *file // only the writer uses it; nil = to be opened again
+	closing sync.Once
 }
 
 // Open opens the file, makes or upgrades its schema, checks it and loads it.
@@ -80,12 +76,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{
 		o: o, mirror: store.NewMirror(), ctx: context.WithoutCancel(ctx),
-		ping: make(chan struct{}, 1), done: make(chan struct{}),
+		line: store.NewLine[op](), done: make(chan struct{}),
 	}
 	if err := s.reopen(); err != nil {
 		return nil, err
 	}
-	go s.write()
+	go func() {
+		defer close(s.done)
+		s.line.Serve(maxGroup, s.commit)
+	}()
 	return s, nil
 }
 
@@ -167,17 +166,17 @@ func (s *Store) put(ctx context.Context, o *model.Object, f func(*store.Draft) e
 	if err != nil {
 		return err
 	}
-	return s.submit(&op{ctx: ctx, apply: f, record: r})
+	return s.line.Do(ctx, op{apply: f, record: r})
 }
 
 // Delete implements store.Store.
 func (s *Store) Delete(ctx context.Context, key model.Key) error {
-	return s.submit(&op{ctx: ctx, apply: func(d *store.Draft) error { return d.Delete(key) }})
+	return s.line.Do(ctx, op{apply: func(d *store.Draft) error { return d.Delete(key) }})
 }
 
 // Ping implements store.Store. After a broken write it tries to open the file again.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.submit(&op{ctx: ctx, apply: func(*store.Draft) error { return nil }})
+	return s.line.Do(ctx, op{apply: func(*store.Draft) error { return nil }})
 }
 
 // Get implements store.Store.
@@ -205,71 +204,23 @@ func (s *Store) Watch(ctx context.Context) (store.Watch, error) {
 }
 
 // Close implements store.Store. It waits for the writes under way.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	first := !s.closed
-	s.closed = true
-	s.mu.Unlock()
-	s.wake()
-	<-s.done
-	if !first {
-		return nil
-	}
-	s.mirror.Close()
-	if s.file == nil {
-		return nil
-	}
-	if err := s.file.close(); err != nil {
-		return fmt.Errorf("close sqlite store %q: %w", s.o.Path, err)
-	}
-	return nil
+func (s *Store) Close() (err error) {
+	s.closing.Do(func() {
+		s.line.Close()
+		<-s.done
+		s.mirror.Close()
+		if s.file == nil {
+			return
+		}
+		if e := s.file.close(); e != nil {
+			err = fmt.Errorf("close sqlite store %q: %w", s.o.Path, e)
+		}
+	})
+	return err
 }
 
-// The states of an op.
-const (
-	waiting int32 = iota
-	taken
-	abandoned
-)
-
-// op is a write that waits for its turn.
+// op is one write.
 type op struct {
-	ctx    context.Context //nolint:containedctx // because it is the caller's, who waits
 	apply  func(*store.Draft) error
 	record store.Record
-	state  atomic.Int32
-	done   chan error
-}
-
-// submit queues a write and waits for its end. If ctx ends first, the write did
-// not happen; once it is being written, submit waits for the outcome.
-func (s *Store) submit(o *op) error {
-	if err := o.ctx.Err(); err != nil {
-		return err
-	}
-	o.done = make(chan error, 1)
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return store.ErrClosed
-	}
-	s.queue = append(s.queue, o)
-	s.mu.Unlock()
-	s.wake()
-	select {
-	case err := <-o.done:
-		return err
-	case <-o.ctx.Done():
-		if o.state.CompareAndSwap(waiting, abandoned) {
-			return o.ctx.Err()
-		}
-		return <-o.done
-	}
-}
-
-func (s *Store) wake() {
-	select {
-	case s.ping <- struct{}{}:
-	default:
-	}
 }

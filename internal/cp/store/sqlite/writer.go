@@ -10,60 +10,28 @@ import (
 // the last to come waits for the others.
 const maxGroup = 512
 
-// write is the only writer. It takes all that wait, so that under load many
-// writes share one flush to the disk, while a lone one waits for nobody.
-func (s *Store) write() {
-	defer close(s.done)
-	for {
-		group, more, closed := s.next()
-		switch {
-		case len(group) > 0:
-			s.commit(group)
-		case closed:
-			return
-		case !more:
-			<-s.ping
-		}
-	}
-}
-
-func (s *Store) next() (group []*op, more, closed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := min(len(s.queue), maxGroup)
-	for _, o := range s.queue[:n] {
-		if o.state.CompareAndSwap(waiting, taken) {
-			group = append(group, o)
-		}
-	}
-	if s.queue = s.queue[n:]; len(s.queue) == 0 {
-		s.queue = nil
-	}
-	return group, len(s.queue) > 0, s.closed
-}
-
-// commit makes a group durable, then visible, then answers.
-func (s *Store) commit(group []*op) {
+// commit makes a group of writes durable, then visible.
+func (s *Store) commit(group []op) []error {
 	results, err := s.try(group)
-	for i, o := range group {
-		if err != nil {
-			o.done <- fmt.Errorf("write to sqlite store %q: %w: %w", s.o.Path, store.ErrUnavailable, explain(err))
-			continue
+	if err != nil {
+		err = fmt.Errorf("write to sqlite store %q: %w: %w", s.o.Path, store.ErrUnavailable, explain(err))
+		for i := range results {
+			results[i] = err
 		}
-		o.done <- results[i]
 	}
+	return results
 }
 
 // try returns the results of the writes, or why none of them was done.
-func (s *Store) try(group []*op) ([]error, error) {
+func (s *Store) try(group []op) ([]error, error) {
+	results := make([]error, len(group))
 	if s.file == nil {
 		if err := s.reopen(); err != nil {
-			return nil, err
+			return results, err
 		}
 		s.o.Log.Info("sqlite store is open again", "path", s.o.Path)
 	}
 	draft := s.mirror.Draft(s.o.Now())
-	results := make([]error, len(group))
 	var rows []row
 	for i, o := range group {
 		before := len(draft.Changes())
@@ -83,7 +51,7 @@ func (s *Store) try(group []*op) ([]error, error) {
 			_ = s.file.close() // the write error says more
 			s.file = nil
 		}
-		return nil, err
+		return results, err
 	}
 	draft.Commit()
 	return results, nil
