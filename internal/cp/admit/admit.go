@@ -13,6 +13,7 @@ import (
 	"weft/internal/cp/store"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // Reader is what the gate asks about other objects; store.Store has it.
@@ -122,6 +123,10 @@ func (g *Gate) checkOthers(ctx context.Context, o, prior, mesh *model.Object) er
 		err = g.checkMesh(ctx, o, prior, spec, &v)
 	case *kinds.DataplaneSpec:
 		checkMembership(spec, mesh, &v)
+	case *kinds.ExternalServiceSpec:
+		err = g.checkRateLimits(ctx, o, spec, &v)
+	case *legacy.RateLimitSpec:
+		err = g.checkExternalServices(ctx, o, spec, &v)
 	}
 	if err != nil {
 		return err

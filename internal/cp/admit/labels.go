@@ -147,3 +147,17 @@ func namespaceOf(o *model.Object) string {
 	}
 	return o.Meta.Name[i+1:]
 }
+
+// CheckIdentity adds what differs between the object that a URL names and the
+// one in its body. A SpecBlock kind may leave out the mesh.
+func CheckIdentity(kind *model.Kind, url model.Key, body model.Head, v *model.Violations) {
+	if body.Name != url.Name {
+		v.At("name").Add("is %q, but the URL names %q; make them equal", body.Name, url.Name)
+	}
+	if body.Type != kind.Name {
+		v.At("type").Add("is %q, but the URL is of the collection of %s", body.Type, kind.Name)
+	}
+	if kind.Scope == model.InMesh && body.Mesh != url.Mesh && (kind.Shape == model.Flat || body.Mesh != "") {
+		v.At("mesh").Add("is %q, but the URL names %q; make them equal", body.Mesh, url.Mesh)
+	}
+}
