@@ -149,6 +149,9 @@ func (r TagRules) Check(tags map[string]string, v *model.Violations) {
 	}
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
 		at := v.At(model.Q(k))
+		if k == "" {
+			at = v // a path cannot name a tag without a name
+		}
 		switch {
 		case k == "":
 			at.Add("the name of a tag must not be empty")
