@@ -1,0 +1,111 @@
+// Package loader fills a tree of plain structs with settings from a file and
+// from environment variables, reports keys and variables that nothing reads,
+// and prints the tree with its secrets hidden.
+//
+// The tree is described by struct tags alone:
+//
+//	Port int `json:"port" env:"PORT"`
+//
+// json is the key in files and in dumps (a yaml tag, if there is one, is the key
+// in files), env the variable: absolute when it starts with the prefix of all
+// variables ("KUMA_"), otherwise appended to that of the enclosing struct.
+// Defaults are whatever the tree holds before Load. Package config uses it for
+// kuma-cp; other binaries may use it for theirs. It keeps no state.
+package loader
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Field is one setting of a tree.
+type Field struct {
+	// Path is the key in files, with dots.
+	Path string
+	// Env is the variable that sets it; empty = none.
+	Env string
+	// Owner and Name are the struct type and Go field that declare it.
+	Owner reflect.Type
+	Name  string
+	// Value is the setting itself, addressable.
+	Value reflect.Value
+}
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+// Fields returns all settings below a pointer to a struct, in the order of
+// declaration. prefix is what absolute variable names start with.
+func Fields(tree any, prefix string) []Field {
+	v := reflect.ValueOf(tree)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		panic(fmt.Sprintf("loader: %T is not a pointer to a struct", tree))
+	}
+	var out []Field
+	walk(v.Elem(), "", "", prefix, &out)
+	return out
+}
+
+func walk(v reflect.Value, path, env, prefix string, out *[]Field) {
+	t := v.Type()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			walk(v.Field(i), path, env, prefix, out)
+			continue
+		}
+		key := fileKey(f)
+		if key == "" {
+			continue
+		}
+		p, e := join(path, ".", key), fieldEnv(f, env, prefix)
+		if isGroup(f.Type) {
+			walk(v.Field(i), p, e, prefix, out)
+			continue
+		}
+		if f.Tag.Get("env") == "" {
+			e = ""
+		}
+		*out = append(*out, Field{Path: p, Env: e, Owner: t, Name: f.Name, Value: v.Field(i)})
+	}
+}
+
+// isGroup tells whether a struct type groups settings (and is no setting itself).
+func isGroup(t reflect.Type) bool { return t.Kind() == reflect.Struct }
+
+// fieldEnv returns the variable of a field, or the prefix of a group's variables.
+func fieldEnv(f reflect.StructField, env, prefix string) string {
+	tag := f.Tag.Get("env")
+	switch {
+	case tag == "":
+		return env
+	case strings.HasPrefix(tag, prefix):
+		return tag
+	}
+	return join(env, "_", tag)
+}
+
+// fileKey returns the key of a field in files; "" = not a setting.
+func fileKey(f reflect.StructField) string {
+	if k, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); k != "" {
+		return k
+	}
+	return dumpKey(f)
+}
+
+// dumpKey returns the key of a field in dumps; "" = not a setting.
+func dumpKey(f reflect.StructField) string {
+	k, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	if k == "-" {
+		return ""
+	}
+	return k
+}
+
+func join(a, sep, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + sep + b
+}
