@@ -76,7 +76,7 @@ type HostnameGeneratorStatus struct {
 	// HostnameGeneratorRef names the generator.
 	HostnameGeneratorRef GeneratorRef `json:"hostnameGeneratorRef" schema:"required"`
 	// Conditions tell whether a hostname was made, and why not.
-	Conditions []Condition `json:"conditions,omitempty"`
+	Conditions []Condition `json:"conditions,omitempty" schema:"listMapKeys=type"`
 }
 
 // Condition is one finding about an object.

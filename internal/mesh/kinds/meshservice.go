@@ -49,7 +49,7 @@ type MeshServiceSpec struct {
 	// Selector says which proxies form the service. An empty one selects none.
 	Selector MeshServiceSelector `json:"selector"`
 	// Ports on which clients reach the service, distinct by port and appProtocol.
-	Ports []MeshServicePort `json:"ports,omitempty"`
+	Ports []MeshServicePort `json:"ports,omitempty" schema:"listMapKeys=port|appProtocol"`
 	// Identities that proxies of the service prove to clients. The control plane
 	// of the service's zone maintains them.
 	Identities []MeshServiceIdentity `json:"identities,omitempty"`

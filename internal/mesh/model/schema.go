@@ -38,6 +38,9 @@ type Schema struct {
 	// PreserveUnknown allows any content; IntOrString a number or a string.
 	PreserveUnknown bool `json:"x-kubernetes-preserve-unknown-fields,omitempty"`
 	IntOrString     bool `json:"x-kubernetes-int-or-string,omitempty"`
+	// ListMapKeys are the fields that tell the elements of a list apart, which
+	// Kubernetes uses when it merges lists.
+	ListMapKeys []string `json:"x-kubernetes-list-map-keys,omitempty"`
 
 	pattern *regexp.Regexp
 }
@@ -73,6 +76,7 @@ var schemaMemo sync.Map // reflect.Type → *Schema
 //	minItems=1 maxItems=2          bounds of lists
 //	format=int64                   as in OpenAPI
 //	any                            free content
+//	listMapKeys=name|port          fields that tell the elements of a list apart
 //	pattern=^[a-z,]+$              must be the last one, since it may hold commas
 //
 // On a list of strings enum speaks about the elements. The result is shared:
@@ -122,7 +126,9 @@ func deriveSchema(t reflect.Type, above []reflect.Type) *Schema {
 		return &Schema{Type: "number"}
 	case reflect.Int64, reflect.Uint64:
 		return &Schema{Type: "integer", Format: "int64"}
-	case reflect.Int, reflect.Uint, reflect.Int8, reflect.Uint8, reflect.Int16, reflect.Uint16, reflect.Int32, reflect.Uint32:
+	case reflect.Int, reflect.Uint:
+		return &Schema{Type: "integer"}
+	case reflect.Int8, reflect.Uint8, reflect.Int16, reflect.Uint16, reflect.Int32, reflect.Uint32:
 		return &Schema{Type: "integer", Format: "int32"}
 	case reflect.Slice:
 		return &Schema{Type: "array", Items: deriveSchema(t.Elem(), above)}
@@ -238,6 +244,8 @@ func (s *Schema) set(key, val string, t schemaTag) error {
 		return setCount(&s.MaxItems, val)
 	case "format":
 		s.Format = val
+	case "listMapKeys":
+		s.ListMapKeys = strings.Split(val, "|")
 	case "pattern":
 		s.Pattern = val
 		p, err := regexp.Compile(val)
