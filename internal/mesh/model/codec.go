@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -205,6 +206,45 @@ func (k *Kind) decodeBlocks(tree map[string]any, o *Object, head Head) error {
 		}
 	}
 	return v.Err()
+}
+
+// UnknownFields returns the paths of fields in a document of the REST form that
+// the kind does not have, in order. The API ignores them; people who misspelt a
+// field want to know. The document must be one that Decode accepts.
+func (k *Kind) UnknownFields(data []byte) ([]string, error) {
+	tree, err := parseObject(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"type", "name", "labels", "creationTime", "modificationTime"} {
+		delete(tree, name)
+	}
+	if k.Scope == InMesh {
+		delete(tree, "mesh")
+	}
+	var out []string
+	note := func(path string) { out = append(out, path) }
+	o := k.Make("", "")
+	if k.Shape == Flat {
+		err = decoder{proto: true, unknown: note}.value(tree, reflect.ValueOf(o.Spec).Elem(), "", field{})
+		return out, err
+	}
+	for _, name := range sortedKeys(tree) {
+		var to any
+		switch {
+		case name == "spec":
+			to = o.Spec
+		case name == "status" && o.Status != nil:
+			to = o.Status
+		default:
+			note(unknownPath("", name))
+			continue
+		}
+		if err := (decoder{unknown: note}).value(tree[name], reflect.ValueOf(to).Elem(), name, field{}); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func headOf(tree map[string]any) (Head, error) {

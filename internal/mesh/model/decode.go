@@ -163,7 +163,7 @@ func (d decoder) object(tree any, rv reflect.Value, path string) error {
 		sub := joinPath(path, []any{key})
 		if !known {
 			if d.unknown != nil {
-				d.unknown(sub)
+				d.unknown(unknownPath(path, key))
 			}
 			continue
 		}
@@ -172,6 +172,16 @@ func (d decoder) object(tree any, rv reflect.Value, path string) error {
 		}
 	}
 	return nil
+}
+
+// unknownPath is the path of a field that may have any name.
+func unknownPath(path, key string) string {
+	for _, c := range []byte(key) {
+		if c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return joinPath(path, []any{Q(key)})
+		}
+	}
+	return joinPath(path, []any{key})
 }
 
 func (d decoder) dict(tree any, rv reflect.Value, path string, f field) error {
