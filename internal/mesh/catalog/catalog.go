@@ -9,7 +9,13 @@ import (
 
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
 	"weft/internal/mesh/policy/legacy"
+	"weft/internal/mesh/policy/meshcircuitbreaker"
+	"weft/internal/mesh/policy/meshhttproute"
+	"weft/internal/mesh/policy/meshretry"
+	"weft/internal/mesh/policy/meshtcproute"
+	"weft/internal/mesh/policy/meshtimeout"
 )
 
 // Kinds lists all kinds: first what is no policy, then the policies.
@@ -49,6 +55,22 @@ var Kinds = []*model.Kind{
 	legacy.Retry,
 	legacy.Timeout,
 	legacy.RateLimit,
+
+	meshhttproute.Policy.Kind,
+	meshtcproute.Policy.Kind,
+	meshtimeout.Policy.Kind,
+	meshcircuitbreaker.Policy.Kind,
+	meshretry.Policy.Kind,
+}
+
+// Policies lists the targetRef policies in the order in which they are applied
+// to a proxy and shown by inspection.
+var Policies = []*policy.Policy{
+	meshhttproute.Policy,
+	meshtcproute.Policy,
+	meshtimeout.Policy,
+	meshcircuitbreaker.Policy,
+	meshretry.Policy,
 }
 
 // ByName returns the kind whose objects say that type, or nil.

@@ -1,6 +1,9 @@
 package policy
 
-import "weft/internal/mesh/model"
+import (
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+)
 
 // Facts are what the choice of policies knows about a proxy.
 type Facts struct {
@@ -85,4 +88,41 @@ func refIdentity(ref TargetRef, o *model.Object) identity {
 		ns = o.Label(model.LabelK8sNamespace)
 	}
 	return identity{ref.Name, o.Meta.Mesh, ns, o.Label(model.LabelZone)}
+}
+
+// FactsOf returns the facts of a Dataplane. gateway is the MeshGateway that
+// selects a builtin gateway, nil if there is none.
+func FactsOf(dp, gateway *model.Object) *Facts {
+	spec := model.Spec[kinds.DataplaneSpec](dp)
+	f := &Facts{
+		Mesh: dp.Meta.Mesh, Name: dp.DisplayName(), Labels: dp.Meta.Labels,
+		Zone: dp.Label(model.LabelZone), Namespace: dp.Label(model.LabelK8sNamespace),
+	}
+	for i := range spec.Inbounds() {
+		in := &spec.Networking.Inbound[i]
+		f.Ports = append(f.Ports, Port{
+			Name: in.Name, Address: spec.ListenAddress(in), Port: in.Port, Tags: in.Tags, Ignored: in.Ignored(),
+		})
+	}
+	if g := spec.Gateway(); g != nil {
+		f.Gateway, f.Tags = DelegatedGateway, g.Tags
+		if spec.IsBuiltinGateway() {
+			f.Gateway = BuiltinGateway
+		}
+	}
+	if f.Gateway == BuiltinGateway && gateway != nil {
+		f.Definition = definitionOf(gateway, f.Tags)
+	}
+	return f
+}
+
+func definitionOf(gateway *model.Object, tags map[string]string) *Definition {
+	spec := model.Spec[kinds.MeshGatewaySpec](gateway)
+	d := &Definition{Name: gateway.DisplayName(), Labels: gateway.Meta.Labels}
+	list := spec.Listeners()
+	for i := range list {
+		l := &list[i]
+		d.Listeners = append(d.Listeners, Listener{Port: l.Port, Hostname: l.Host(), Tags: spec.ListenerTags(l, tags)})
+	}
+	return d
 }

@@ -81,8 +81,10 @@ type Def[C any] struct {
 
 	// ValidateSpec adds what is wrong with the spec as a whole; v is at "spec".
 	ValidateSpec func(o *model.Object, p Parts[C], v *model.Violations)
-	// Validate adds what is wrong with a conf; v is at the conf's default.
+	// Validate adds what is wrong with a conf; v is at the conf's default, or at
+	// its item if Inline says that the conf's fields stand beside targetRef.
 	Validate func(c *C, v *model.Violations, w Where)
+	Inline   bool
 	// Warn returns sentences about what is accepted but likely not meant.
 	Warn func(o *model.Object, p Parts[C]) []string
 
@@ -92,7 +94,7 @@ type Def[C any] struct {
 	// Absent: hooks also run, with a nil conf, where no policy says anything.
 	Absent bool
 
-	// Route decides where an outbound's traffic goes; see Shape.
+	// Shape decides where an outbound's traffic goes; see the function Shape.
 	Shape func(c *C, o *ir.Outbound, x *Context)
 
 	// Inbound acts on a port on which others reach the workload, and its Local

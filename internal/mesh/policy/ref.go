@@ -44,8 +44,8 @@ type TargetRef struct {
 	Namespace string `json:"namespace,omitempty"`
 	// Labels that everything selected has. Either labels or name and namespace.
 	Labels map[string]string `json:"labels,omitempty"`
-	// SectionName selects one inbound of a Dataplane or one port of a service:
-	// its name, or its number if it has no name.
+	// SectionName selects one inbound of a Dataplane by its name, or one port of a service by
+	// its name or, if it has none, its number.
 	SectionName string `json:"sectionName,omitempty"`
 }
 

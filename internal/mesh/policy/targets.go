@@ -84,7 +84,9 @@ func (t Targets) to(top TargetRef) Set {
 	case RefMeshGateway:
 		return t.ToGateway
 	case RefMeshHTTPRoute:
-		return t.ToRoute
+		if (t.Top|t.TopSystem)&MeshHTTPRoute != 0 {
+			return t.ToRoute
+		}
 	}
 	return t.To
 }
@@ -107,6 +109,18 @@ var (
 // CheckRef adds what is wrong with a reference of which the kinds in allowed are possible.
 func CheckRef(ref TargetRef, v *model.Violations, allowed Set) {
 	checkRef(ref, v, refRules{allowed: allowed})
+}
+
+// CheckBackendRef adds what is wrong with a reference to a backend.
+func CheckBackendRef(ref BackendRef, v *model.Violations, allowed Set) {
+	checkRef(ref.TargetRef, v, refRules{allowed: allowed})
+	if ref.Port == nil {
+		if ref.Kind == RefMeshMultiZoneService {
+			v.At("port").Add("is missing: a MeshMultiZoneService is called on one of its ports")
+		}
+		return
+	}
+	CheckPort(int64(*ref.Port), v.At("port"))
 }
 
 func checkRef(ref TargetRef, v *model.Violations, r refRules) {

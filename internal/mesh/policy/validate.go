@@ -35,7 +35,11 @@ func (d *Def[C]) checkItems(items []Item[C], l List, allowed Set, top TargetRef,
 	for i := range items {
 		at := v.At(string(l), i)
 		checkRef(items[i].TargetRef, at.At("targetRef"), refRules{allowed: allowed, gatewayTags: true})
-		d.checkConf(&items[i].Default, at.At("default"), Where{Top: top, Ref: &items[i].TargetRef, List: l})
+		conf := at
+		if !d.Inline {
+			conf = at.At("default")
+		}
+		d.checkConf(&items[i].Default, conf, Where{Top: top, Ref: &items[i].TargetRef, List: l})
 	}
 }
 

@@ -1,7 +1,6 @@
 package legacy
 
 import (
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -103,9 +102,20 @@ func (a *FaultAbort) validate(v *model.Violations) {
 	switch at := v.At("httpStatus"); {
 	case a.HTTPStatus == nil:
 		at.Add("must be given: the status code of the answer")
-	case *a.HTTPStatus < 200 || *a.HTTPStatus > 599 || http.StatusText(int(*a.HTTPStatus)) == "":
+	case !finalStatus(*a.HTTPStatus):
 		at.Add("%d is no status code of HTTP that can end a request", *a.HTTPStatus)
 	}
+}
+
+// finalStatus tells whether IANA's registry has the code, apart from 1xx, which
+// end no request.
+func finalStatus(code uint32) bool {
+	switch code {
+	case 418, 421, 422, 423, 424, 425, 426, 428, 429, 431, 451, 510, 511:
+		return true
+	}
+	return (code >= 200 && code <= 208) || code == 226 || (code >= 300 && code <= 308) ||
+		(code >= 400 && code <= 417) || (code >= 500 && code <= 508)
 }
 
 func (b *FaultBandwidth) validate(v *model.Violations) {

@@ -1,0 +1,134 @@
+// Package meshtcproute decides where connections go. Without any policy it sends
+// everything to the destination that was called.
+package meshtcproute
+
+import (
+	"fmt"
+	"math"
+
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
+)
+
+// Spec says where connections to which destinations go.
+type Spec struct {
+	// TargetRef selects the proxies; absent means all of the mesh.
+	TargetRef *policy.TargetRef `json:"targetRef,omitempty"`
+	// To holds for connections from the selected proxies to destinations.
+	To []To `json:"to,omitzero" schema:"minItems=1"`
+}
+
+// To is the route for connections to what TargetRef selects.
+type To struct {
+	// TargetRef selects destinations; with a MeshGateway at the top it is Mesh.
+	TargetRef policy.TargetRef `json:"targetRef" schema:"required"`
+	// Rules has at most one element. An empty list means the destination itself.
+	Rules []Rule `json:"rules" schema:"required,maxItems=1"`
+}
+
+// Conf is the route of a destination.
+type Conf struct {
+	Rules []Rule `json:"rules"`
+
+	// from is the policy that the rules come from.
+	from policy.Source
+}
+
+// Rule says where connections go.
+type Rule struct {
+	// Default says where connections go.
+	Default RuleConf `json:"default" schema:"required"`
+}
+
+// RuleConf says where connections go.
+type RuleConf struct {
+	// BackendRefs share the connections by weight.
+	BackendRefs []policy.BackendRef `json:"backendRefs,omitempty"`
+}
+
+const backends = policy.MeshService | policy.MeshServiceSubset | policy.MeshExternalService | policy.MeshMultiZoneService
+
+// Policy is the kind MeshTCPRoute.
+var Policy = policy.Define(policy.Def[Conf]{
+	Kind: model.Kind{
+		Name: "MeshTCPRoute", Plural: "meshtcproutes", Short: "mtcpr", One: "meshtcproute", Many: "meshtcproutes",
+		Display: "Mesh TCP Route", DisplayPlural: "Mesh TCP Routes",
+		New: func() any { return new(Spec) },
+	},
+	Targets: policy.Targets{
+		Top: policy.Sidecars, TopSystem: policy.MeshGateway, GatewayTags: true,
+		To:        policy.MeshService | policy.MeshExternalService | policy.MeshMultiZoneService,
+		ToGateway: policy.Mesh,
+	},
+	Parts: func(spec any) policy.Parts[Conf] {
+		s := spec.(*Spec)
+		p := policy.Parts[Conf]{Target: s.TargetRef}
+		for _, t := range s.To {
+			p.To = append(p.To, policy.Item[Conf]{TargetRef: t.TargetRef, Default: Conf{Rules: t.Rules}})
+		}
+		return p
+	},
+	Lists:    []policy.List{policy.ListTo},
+	Inline:   true,
+	Validate: validate,
+	Merge:    merge,
+	Absent:   true,
+	Shape:    shape,
+})
+
+func validate(c *Conf, v *model.Violations, _ policy.Where) {
+	for i := range c.Rules {
+		at := v.At("rules", i, "default", "backendRefs")
+		refs := c.Rules[i].Default.BackendRefs
+		if len(refs) == 0 {
+			at.Add("are missing: say where connections go")
+		}
+		for j, b := range refs {
+			policy.CheckBackendRef(b, v.At("rules", i, "default", "backendRefs", j), backends)
+		}
+	}
+}
+
+// merge takes the strongest route as a whole.
+func merge(cs []policy.Contribution[Conf]) *Conf {
+	last := cs[len(cs)-1]
+	return &Conf{Rules: last.Conf.Rules, from: policy.SourceOf(last.Object)}
+}
+
+// shape routes connections. Destinations that speak HTTP are left to
+// MeshHTTPRoute unless there is a TCP route and no HTTP route for them.
+func shape(c *Conf, o *ir.Outbound, x *policy.Context) {
+	if o.Protocol.HTTPLike() && (c == nil || len(o.Origins[policy.RefMeshHTTPRoute]) > 0) {
+		return
+	}
+	splits, known := split(c, o, x)
+	if !known {
+		return
+	}
+	o.HTTP = nil
+	o.TCP = &ir.TCP{Splits: splits}
+	o.Kafka = o.Protocol == ir.ProtocolKafka
+}
+
+// split shares connections among backends. known is false if no backend exists;
+// no splits with known backends means that nobody may connect.
+func split(c *Conf, o *ir.Outbound, x *policy.Context) (splits []ir.Split, known bool) {
+	if c == nil || len(c.Rules) == 0 || len(c.Rules[0].Default.BackendRefs) == 0 {
+		return []ir.Split{{Cluster: x.Env.Backends.Use(x.Env.Backends.Own(o)), Weight: 1}}, true
+	}
+	for _, ref := range c.Rules[0].Default.BackendRefs {
+		b, ok := x.Env.Backends.Resolve(ref, c.from)
+		if !ok {
+			x.Warn(fmt.Sprintf("backend %s %s does not exist; connections for it go nowhere", ref.Kind, ref.Name))
+			continue
+		}
+		known = true
+		if ref.Share() > 0 {
+			splits = append(splits, ir.Split{
+				Cluster: x.Env.Backends.Use(b), Weight: uint32(min(ref.Share(), math.MaxUint32)),
+			})
+		}
+	}
+	return splits, known
+}
