@@ -45,9 +45,9 @@ type Store struct {
 	mirror *store.Mirror
 	ctx    context.Context //nolint:containedctx // because database/sql wants one where nothing may be interrupted
 
-	line   *store.Line[op]
-	done   chan struct{} // the writer has ended
-	file   *file         // only the writer uses it; nil = to be opened again
+	line *store.Line[op]
+	done chan struct{} // the writer has ended
+	file *file         // only the writer uses it; nil = to be opened again
 
 	closing sync.Once
 }
