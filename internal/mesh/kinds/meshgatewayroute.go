@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"net/http"
 	"strings"
 
 	"weft/internal/mesh/model"
@@ -388,7 +387,7 @@ func (r *GatewayRedirect) validate(v *model.Violations, prefix bool) {
 	if r.Port != 0 {
 		checkPort(int64(r.Port), v.At("port"))
 	}
-	if r.StatusCode < http.StatusMultipleChoices || r.StatusCode > http.StatusPermanentRedirect {
+	if r.StatusCode < 300 || r.StatusCode > 308 {
 		v.At("status_code").Add("must be between 300 and 308")
 	}
 	if r.Path != nil {
