@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 
 ENVOY_VERSION := 1.40.0
-VERSION   ?= 2.10.11-weft.dev
+VERSION   ?= 2.10.11+weft
 COMMIT    := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 DATE      := $(shell git log -1 --format=%cd --date=format:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
-LDFLAGS   := -s -w -X weft/internal/version.version=$(VERSION) -X weft/internal/version.gitCommit=$(COMMIT) -X weft/internal/version.buildDate=$(DATE)
+LDFLAGS   := -s -w -X weft/internal/version.release=$(VERSION) -X weft/internal/version.gitCommit=$(COMMIT) -X weft/internal/version.buildDate=$(DATE)
 GOLANGCI  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 

@@ -10,6 +10,10 @@ import "cmp"
 // Product is the name under which the binaries present themselves.
 const Product = "Weft"
 
+// WireProduct is the name under which the control plane presents itself to
+// clients: kumactl of 2.10 refuses a control plane of any other product.
+const WireProduct = "Kuma"
+
 // Compatible is the release whose formats and interfaces this build speaks.
 // Control planes and proxies compare versions with it, so it stays a plain
 // semantic version.
