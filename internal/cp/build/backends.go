@@ -1,0 +1,255 @@
+package build
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"weft/internal/cp/view"
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
+)
+
+const (
+	meshALPN      = "kuma"
+	egressService = "zone-egress"
+)
+
+// backends finds destinations for routes and makes their clusters.
+type backends struct {
+	b    *builder
+	own  map[*ir.Outbound]*view.Outbound
+	used map[string]bool // clusters that the proxy has
+	// byKey are the destinations of the outbounds.
+	byKey map[ir.DestKey]*view.Destination
+}
+
+func newBackends(b *builder) *backends {
+	x := &backends{
+		b: b, own: make(map[*ir.Outbound]*view.Outbound, len(b.p.Outbounds)),
+		used:  make(map[string]bool, len(b.p.Outbounds)),
+		byKey: make(map[ir.DestKey]*view.Destination, len(b.p.Outbounds)),
+	}
+	for i, o := range b.p.Outbounds {
+		x.own[o] = b.ends[i]
+		x.byKey[b.ends[i].Dest.Key()] = b.ends[i].Dest
+	}
+	return x
+}
+
+func backendOf(d *view.Destination, tags map[string]string) policy.Backend {
+	return policy.Backend{Destination: d.Destination, Protocol: effective(d.Protocol), Tags: tags}
+}
+
+// Own returns the destination that an outbound is for.
+func (x *backends) Own(o *ir.Outbound) policy.Backend {
+	end := x.own[o]
+	return backendOf(end.Dest, restricting(end.Tags))
+}
+
+// restricting returns the tags that tell some endpoints of a service from others.
+func restricting(tags map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range tags {
+		if k != model.TagService && k != model.TagMesh {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// Resolve returns the destination that a route names.
+func (x *backends) Resolve(ref policy.BackendRef, from policy.Source) (policy.Backend, bool) {
+	t := x.b.in.Table
+	if t == nil {
+		return policy.Backend{}, false
+	}
+	real := ref.Kind == policy.RefMeshExternalService || ref.Kind == policy.RefMeshMultiZoneService ||
+		(ref.Kind == policy.RefMeshService && ref.Port != nil)
+	if !real {
+		return backendOf(x.keep(t.Service(x.b.in.ID.Mesh, ref.Name)), ref.Tags), true
+	}
+	var r *view.Resource
+	if len(ref.Labels) > 0 {
+		r = t.ByLabels(ref.Kind, ref.Labels)
+	} else {
+		ns := ref.Namespace
+		if ns == "" {
+			ns = from.Namespace
+		}
+		r = t.ByName(ref.Kind, ref.Name, ns, from.Zone)
+	}
+	if r == nil {
+		return policy.Backend{}, false
+	}
+	var port uint32
+	if ref.Port != nil && ref.Kind != policy.RefMeshExternalService {
+		port = *ref.Port
+	}
+	d := r.Port(port)
+	if d == nil {
+		return policy.Backend{}, false
+	}
+	return backendOf(x.keep(d), nil), true
+}
+
+func (x *backends) keep(d *view.Destination) *view.Destination {
+	x.byKey[d.Key()] = d
+	return d
+}
+
+// Labels returns the labels of a destination that is a resource.
+func (x *backends) Labels(d ir.Destination) map[string]string {
+	if v := x.byKey[keyOf(d)]; v != nil {
+		return v.Labels
+	}
+	return nil
+}
+
+func keyOf(d ir.Destination) ir.DestKey {
+	return ir.DestKey{Kind: d.Kind, Mesh: d.Mesh, Name: d.Name, Section: d.Section}
+}
+
+// Use returns the name of the cluster for a backend and makes sure that the
+// proxy has it.
+func (x *backends) Use(be policy.Backend) string {
+	name := clusterName(be)
+	if x.used[name] {
+		return name
+	}
+	x.used[name] = true
+	d := x.byKey[keyOf(be.Destination)]
+	if d == nil { // made by Own or Resolve only
+		panic(fmt.Sprintf("build: backend %v was not resolved here", be.Destination))
+	}
+	x.b.p.Clusters = append(x.b.p.Clusters, x.cluster(name, d, be.Tags))
+	return name
+}
+
+// clusterName is the name of the cluster of a destination, or of some endpoints
+// of it.
+func clusterName(be policy.Backend) string {
+	name := destinationName(be.Destination)
+	if len(be.Tags) == 0 {
+		return name
+	}
+	// Metrics tell such clusters by this form: 16 hex digits after a dash.
+	tags := maps.Clone(be.Tags)
+	tags[model.TagService] = be.Destination.Name
+	h := sha256.New()
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		h.Write([]byte(k + tags[k]))
+	}
+	return name + "-" + hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// shortNames of resources in names of clusters.
+var shortNames = map[string]string{
+	policy.RefMeshService: "msvc", policy.RefMeshExternalService: "extsvc", policy.RefMeshMultiZoneService: "mzsvc",
+}
+
+// destinationName is what a destination is called in names and statistics.
+func destinationName(d ir.Destination) string {
+	short := shortNames[d.Kind]
+	if short == "" {
+		return d.Name
+	}
+	return fmt.Sprintf("%s_%s_%s_%s_%s_%d", d.Mesh, d.Display, d.Namespace, d.Zone, short, d.Port)
+}
+
+func (x *backends) cluster(name string, d *view.Destination, tags map[string]string) *ir.Cluster {
+	protocol := effective(d.Protocol)
+	c := &ir.Cluster{Name: name, Destination: d.Destination, Protocol: protocol}
+	if d.Kind == kinds.ExternalService.Name {
+		x.outside(c, d)
+		return c
+	}
+	c.Endpoints = &ir.EndpointsRef{Name: name, Dest: d.Key(), Subset: subset(tags)}
+	// Proxies of the mesh speak HTTP/2 among each other, whatever the workloads do.
+	c.HTTP2 = true
+	if d.External {
+		if x.b.in.Mesh.MTLS {
+			speak(c, protocol)
+		} else {
+			c.Protocol = ir.ProtocolUnknown // without mutual TLS no egress takes it
+		}
+	}
+	c.TLS = x.clientTLS(d, tags)
+	return c
+}
+
+// speak sets the HTTP version of destinations that are no proxies.
+func speak(c *ir.Cluster, p ir.Protocol) {
+	c.HTTP1 = p == ir.ProtocolHTTP
+	c.HTTP2 = p == ir.ProtocolHTTP2 || p == ir.ProtocolGRPC
+}
+
+// outside fills in the cluster of an ExternalService.
+func (x *backends) outside(c *ir.Cluster, d *view.Destination) {
+	speak(c, c.Protocol)
+	c.DNSIPv6 = x.b.in.Node.IPv6
+	for i := range d.Outside {
+		o := &d.Outside[i]
+		c.Static = append(c.Static, o.Endpoint)
+		c.DNS = c.DNS || !isIP(o.Address)
+		if o.TLS == nil {
+			continue
+		}
+		if c.TLS == nil {
+			c.TLS = &ir.ClientTLS{}
+		}
+		c.TLS.PerTags = append(c.TLS.PerTags, ir.TaggedTLS{Name: o.Address, Tags: o.Tags, External: o.TLS})
+	}
+}
+
+// clientTLS secures connections to proxies of the mesh; nil = plain text.
+func (x *backends) clientTLS(d *view.Destination, tags map[string]string) *ir.ClientTLS {
+	m := x.b.in.Mesh
+	if !m.MTLS || (m.TLSMode == ir.TLSPermissive && !d.TLSReady) {
+		return nil
+	}
+	t := &ir.ClientTLS{
+		MeshIdentity: true, IdentityMesh: x.b.in.ID.Mesh, Mesh: d.Mesh, ALPN: []string{meshALPN}, SNI: d.SNI,
+	}
+	if d.Kind == "" {
+		t.SNI = tagSNI(d.Name, d.Mesh, tags)
+	}
+	names := d.Identities
+	switch {
+	case d.External:
+		names = []string{egressService}
+	case d.Kind == "":
+		names = []string{d.Name}
+	}
+	for _, n := range names {
+		t.ExactSANs = append(t.ExactSANs, "spiffe://"+d.Mesh+"/"+n)
+	}
+	if len(names) == 0 {
+		t.PrefixSANs = []string{"spiffe://" + d.Mesh + "/"}
+	}
+	return t
+}
+
+// tagSNI is what clients of a service known by its tag ask for.
+func tagSNI(service, mesh string, tags map[string]string) string {
+	tags = maps.Clone(tags)
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	tags["mesh"] = mesh
+	return service + "{" + subset(tags) + "}"
+}
+
+// subset writes tags as "k=v,k2=v2", sorted.
+func subset(tags map[string]string) string {
+	parts := make([]string, 0, len(tags))
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		parts = append(parts, k+"="+tags[k])
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,181 @@
+package view
+
+import (
+	"slices"
+
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/model"
+)
+
+// Destination is something that proxies may send traffic to, without its
+// endpoints, which change on their own. It is immutable.
+type Destination struct {
+	ir.Destination
+	Protocol ir.Protocol
+	// Labels of a resource, for references and policies.
+	Labels map[string]string
+	// Identities are the names (values of kuma.io/service) that its proxies
+	// prove; none = any member of the mesh.
+	Identities []string
+	// TLSReady tells whether all its proxies can be talked to with the mesh's
+	// TLS even where plain text is accepted too.
+	TLSReady bool
+	// SNI is what clients ask for; empty for services known by their tag, whose
+	// SNI depends on the client's tags.
+	SNI string
+	// Outside are the endpoints of an ExternalService, which are part of the
+	// client's configuration and not live.
+	Outside []Outside
+	hash    model.Hash
+}
+
+// Outside is an endpoint of an ExternalService.
+type Outside struct {
+	ir.Endpoint
+	// Name is the ExternalService's.
+	Name string
+	// TLS is nil for plain text.
+	TLS *ir.ExternalTLS
+}
+
+// Key returns the key of the destination's endpoints.
+func (d *Destination) Key() ir.DestKey {
+	return ir.DestKey{Kind: d.Kind, Mesh: d.Mesh, Name: d.Name, Section: d.Section}
+}
+
+// Hash covers everything that clients depend on.
+func (d *Destination) Hash() model.Hash { return d.hash }
+
+// seal computes the hash; afterwards the destination must not change.
+func (d *Destination) seal() *Destination {
+	var h digest
+	for _, s := range []string{d.Kind, d.Mesh, d.Name, d.Display, d.Namespace, d.Zone, d.Section, string(d.Protocol), d.SNI} {
+		h.str(s)
+	}
+	h.num(uint64(d.Port))
+	h.flag(d.External)
+	h.flag(d.TLSReady)
+	h.tags(d.Labels)
+	h.strs(d.Identities)
+	h.num(uint64(len(d.Outside)))
+	for i := range d.Outside {
+		o := &d.Outside[i]
+		h.str(o.Name)
+		h.endpoint(&o.Endpoint)
+		h.flag(o.TLS != nil)
+		if o.TLS != nil {
+			h.hash(model.HashJSON(o.TLS))
+		}
+	}
+	d.hash = h.sum()
+	return d
+}
+
+// Resource is a destination that is an object, with one Destination per port.
+type Resource struct {
+	Object *model.Object
+	Ports  []*Destination
+}
+
+// Port returns the port of that number, or the first one for 0.
+func (r *Resource) Port(number uint32) *Destination {
+	for _, d := range r.Ports {
+		if number == 0 || d.Port == number {
+			return d
+		}
+	}
+	return nil
+}
+
+// Destinations is the table of what the proxies of a mesh may send to.
+type Destinations struct {
+	services map[string]*Destination
+	// resources are ordered from the oldest, then by name, by kind.
+	resources map[string][]*Resource
+	byKey     map[ir.DestKey]*Destination
+	hash      model.Hash
+}
+
+// Hash covers all destinations.
+func (t *Destinations) Hash() model.Hash { return t.hash }
+
+// Service returns the service known by its tag. A service that nobody has is a
+// destination without protocol, so that clients get a port that refuses.
+func (t *Destinations) Service(mesh, name string) *Destination {
+	if d := t.services[name]; d != nil {
+		return d
+	}
+	return (&Destination{Destination: ir.Destination{Mesh: mesh, Name: name}}).seal()
+}
+
+// Resource returns the destination with that key, or nil.
+func (t *Destinations) Resource(key ir.DestKey) *Destination { return t.byKey[key] }
+
+// ByName returns the resource with that display name in the zone and namespace,
+// or nil. Objects that carry no zone (written for all zones) match any.
+func (t *Destinations) ByName(kind, name, namespace, zone string) *Resource {
+	for _, r := range t.resources[kind] {
+		o := r.Object
+		z := o.Label(model.LabelZone)
+		if o.DisplayName() == name && o.Label(model.LabelK8sNamespace) == namespace && (z == zone || z == "") {
+			return r
+		}
+	}
+	return nil
+}
+
+// ByLabels returns the oldest resource that has all the labels, or nil.
+func (t *Destinations) ByLabels(kind string, labels map[string]string) *Resource {
+	for _, r := range t.resources[kind] {
+		if hasLabels(r.Object, labels) {
+			return r
+		}
+	}
+	return nil
+}
+
+// hasLabels also finds the display name where no label holds it.
+func hasLabels(o *model.Object, want map[string]string) bool {
+	for k, v := range want {
+		if k == model.LabelDisplayName {
+			if o.DisplayName() != v {
+				return false
+			}
+			continue
+		}
+		if have, ok := o.Meta.Labels[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
+
+// newDestinations joins services and resources into a table, or returns prev if
+// nothing differs.
+func newDestinations(services map[string]*Destination, resources map[string][]*Resource, prev *Destinations) *Destinations {
+	t := &Destinations{services: services, resources: resources, byKey: map[ir.DestKey]*Destination{}}
+	all := make([]*Destination, 0, len(services))
+	for _, d := range services {
+		all = append(all, d)
+	}
+	for _, rs := range resources {
+		for _, r := range rs {
+			for _, d := range r.Ports {
+				t.byKey[d.Key()] = d
+				all = append(all, d)
+			}
+		}
+	}
+	// Hashes of different destinations differ, so that their order can be that
+	// of the hashes.
+	slices.SortFunc(all, func(a, b *Destination) int { return slices.Compare(a.hash[:], b.hash[:]) })
+	var h digest
+	for _, d := range all {
+		h.hash(d.hash)
+	}
+	t.hash = h.sum()
+	if prev != nil && prev.hash == t.hash {
+		return prev
+	}
+	return t
+}

@@ -1,0 +1,124 @@
+package view
+
+import (
+	"strings"
+
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+)
+
+// Endpoints returns the endpoints that a ref names, sorted; the caller must not
+// change them.
+func (m *Mesh) Endpoints(ref ir.EndpointsRef) []ir.Endpoint {
+	list := m.endpointsOf(ref.Dest).list
+	if ref.Subset == "" {
+		return list
+	}
+	want := parseSubset(ref.Subset)
+	var out []ir.Endpoint
+	for _, e := range list {
+		if hasTags(e.Tags, want) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// EndpointsHash covers all endpoints of a destination.
+func (m *Mesh) EndpointsHash(dest ir.DestKey) model.Hash { return m.endpointsOf(dest).hash }
+
+func (m *Mesh) endpointsOf(dest ir.DestKey) *endpoints {
+	switch dest.Kind {
+	case "":
+		if s := m.services[dest.Name]; s != nil {
+			return s.endpoints
+		}
+	case kinds.MeshService.Name:
+		if s := m.resources.byName[dest.Name]; s != nil {
+			for i, d := range s.res.Ports {
+				if d.Section == dest.Section {
+					return s.endpoints[i]
+				}
+			}
+		}
+	default:
+		if e := m.joined[dest]; e != nil {
+			return e
+		}
+	}
+	return noEndpoints
+}
+
+// ChangedEndpoints returns the destinations whose endpoints differ from those in
+// an older view.
+func (m *Mesh) ChangedEndpoints(old *Mesh) []ir.DestKey {
+	if m == old {
+		return nil
+	}
+	if m.before == old.id {
+		return m.changed
+	}
+	return m.differing(old)
+}
+
+// differing compares with another view. What both share is skipped.
+func (n *Mesh) differing(m *Mesh) []ir.DestKey {
+	var out []ir.DestKey
+	compare := func(k ir.DestKey) {
+		if a, b := n.endpointsOf(k), m.endpointsOf(k); a != b && a.hash != b.hash {
+			out = append(out, k)
+		}
+	}
+	for name, s := range n.services {
+		if m.services[name] != s {
+			compare(ir.DestKey{Mesh: n.name, Name: name})
+		}
+	}
+	for name := range m.services {
+		if n.services[name] == nil {
+			compare(ir.DestKey{Mesh: n.name, Name: name})
+		}
+	}
+	for _, pair := range [][2]*meshServices{{n.resources, m.resources}, {m.resources, n.resources}} {
+		for name, s := range pair[0].byName {
+			other := pair[1].byName[name]
+			if s == other {
+				continue
+			}
+			for _, d := range s.res.Ports {
+				if k := d.Key(); pair[0] == n.resources || n.dests.byKey[k] == nil {
+					compare(k)
+				}
+			}
+		}
+	}
+	for k := range n.joined {
+		compare(k)
+	}
+	for k := range m.joined {
+		if n.joined[k] == nil {
+			compare(k)
+		}
+	}
+	return out
+}
+
+// parseSubset reads "k=v,k2=v2".
+func parseSubset(s string) map[string]string {
+	out := map[string]string{}
+	for pair := range strings.SplitSeq(s, ",") {
+		k, v, _ := strings.Cut(pair, "=")
+		out[k] = v
+	}
+	return out
+}
+
+func hasTags(have, want map[string]string) bool {
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,259 @@
+package view
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+)
+
+// Outbound is a port on which a workload reaches a destination.
+type Outbound struct {
+	Address string
+	Port    uint32
+	// Tags restrict a service known by its tag to some of its endpoints. nil for
+	// resources.
+	Tags map[string]string
+	Dest *Destination
+	// Names are the DNS names of the address.
+	Names []string
+	// Virtual addresses exist in this mesh only, and nothing listens on them.
+	Virtual bool
+}
+
+// Outbounds is a list of outbounds with its hash. It is immutable.
+type Outbounds struct {
+	list []Outbound
+	hash model.Hash
+}
+
+// List returns the outbounds; the caller must not change it.
+func (o *Outbounds) List() []Outbound { return o.list }
+
+func newOutbounds(list []Outbound) *Outbounds {
+	var h digest
+	h.b = make([]byte, 0, 64*len(list))
+	for i := range list {
+		o := &list[i]
+		h.str(o.Address)
+		h.num(uint64(o.Port))
+		h.flag(o.Virtual)
+		h.flag(o.Tags != nil)
+		h.tags(o.Tags)
+		h.strs(o.Names)
+		h.hash(o.Dest.hash)
+	}
+	return &Outbounds{list: list, hash: h.sum()}
+}
+
+// listed resolves the outbounds that an object lists.
+func (m *Mesh) listed(o *model.Object, spec *kinds.DataplaneSpec) *Outbounds {
+	list := make([]Outbound, 0, len(spec.Outbounds()))
+	for i := range spec.Outbounds() {
+		ob := &spec.Networking.Outbound[i]
+		out := Outbound{Address: ob.ListenAddress(), Port: ob.Port}
+		if ref := ob.BackendRef; ref != nil {
+			if out.Dest = m.backend(o, ref); out.Dest == nil {
+				continue
+			}
+		} else {
+			out.Tags = ob.Tags
+			out.Dest = m.dests.Service(m.name, ob.Service())
+		}
+		list = append(list, out)
+	}
+	return newOutbounds(list)
+}
+
+// backend finds the resource that an outbound names, nil if there is none.
+func (m *Mesh) backend(o *model.Object, ref *kinds.BackendRef) *Destination {
+	var r *Resource
+	if len(ref.Labels) > 0 {
+		r = m.dests.ByLabels(ref.Kind, ref.Labels)
+	} else {
+		r = m.dests.ByName(ref.Kind, ref.Name, o.Label(model.LabelK8sNamespace), m.zoneOf(o))
+	}
+	if r == nil {
+		return nil
+	}
+	if ref.Kind == kinds.MeshExternalService.Name {
+		return r.Port(0)
+	}
+	return r.Port(ref.Port)
+}
+
+func (m *Mesh) zoneOf(o *model.Object) string {
+	if z := o.Label(model.LabelZone); z != "" {
+		return z
+	}
+	return m.cp.Zone
+}
+
+// vipEntry is an address given to a service, host or domain name of the older
+// kind (services.md 2.3).
+type vipEntry struct {
+	Address   string        `json:"address"`
+	Outbounds []vipOutbound `json:"outbounds"`
+}
+
+type vipOutbound struct {
+	Port   uint32
+	TagSet map[string]string
+	Origin string
+}
+
+// Types of entries, the part of the key before the colon.
+const (
+	vipService = "0"
+	vipHost    = "1"
+	vipDomain  = "2"
+)
+
+// VIPConfigName is the name of the Config that holds the older virtual addresses
+// of a mesh.
+func VIPConfigName(mesh string) string { return "kuma-" + mesh + "-dns-vips" }
+
+// legacyVIPs returns the outbounds on addresses of services known by their tags.
+func (m *Mesh) legacyVIPs(config string) []Outbound {
+	var entries map[string]vipEntry
+	if json.Unmarshal([]byte(config), &entries) != nil {
+		return nil
+	}
+	keys := make([]string, 0, len(entries))
+	for k := range entries {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	var out []Outbound
+	for _, k := range keys {
+		typ, name, ok := strings.Cut(k, ":")
+		if !ok || entries[k].Address == "" {
+			continue
+		}
+		out = append(out, m.vipOutbounds(typ, name, entries[k])...)
+	}
+	return out
+}
+
+// vipOutbounds returns the outbounds of an entry: its own ports and, for
+// services and hosts, the common one. The first of equal ports wins.
+func (m *Mesh) vipOutbounds(typ, name string, e vipEntry) []Outbound {
+	names := vipNames(typ, name, m.cp.DNSDomain)
+	var out []Outbound
+	add := func(port uint32, tags map[string]string) {
+		if port == 0 || slices.ContainsFunc(out, func(o Outbound) bool { return o.Port == port }) {
+			return
+		}
+		out = append(out, Outbound{
+			Address: e.Address, Port: port, Tags: tags, Names: names, Virtual: true,
+			Dest: m.dests.Service(m.name, tags[model.TagService]),
+		})
+	}
+	for _, o := range e.Outbounds {
+		add(o.Port, o.TagSet)
+	}
+	common := typ == vipService || (typ == vipHost && !isIP(name))
+	if m.cp.ServiceVIPs && common && len(e.Outbounds) > 0 {
+		add(m.cp.ServiceVIPPort, e.Outbounds[0].TagSet)
+	}
+	return out
+}
+
+func vipNames(typ, name, domain string) []string {
+	if typ != vipService {
+		if _, err := netip.ParseAddr(name); err == nil {
+			return nil // an address needs no name
+		}
+		return []string{name}
+	}
+	names := []string{name + "." + domain}
+	if dotted := strings.ReplaceAll(name, "_", "."); dotted != name {
+		names = append(names, dotted+"."+domain)
+	}
+	return names
+}
+
+// resourceVIPs returns the outbounds on the addresses of resources.
+func resourceVIPs(rs []*Resource) []Outbound {
+	var out []Outbound
+	for _, r := range rs {
+		vips, names := vipsOf(r.Object)
+		for i, vip := range vips {
+			for _, d := range r.Ports {
+				o := Outbound{Address: vip, Port: d.Port, Dest: d, Virtual: true}
+				if i == 0 {
+					o.Names = names
+				}
+				out = append(out, o)
+			}
+		}
+	}
+	return out
+}
+
+// vipsOf returns the addresses and DNS names of a resource.
+func vipsOf(o *model.Object) (vips, names []string) {
+	var list []kinds.VIP
+	var addresses []kinds.Address
+	switch s := o.Status.(type) {
+	case *kinds.MeshServiceStatus:
+		list, addresses = s.VIPs, s.Addresses
+	case *kinds.MeshMultiZoneServiceStatus:
+		list, addresses = s.VIPs, s.Addresses
+	case *kinds.MeshExternalServiceStatus:
+		list, addresses = []kinds.VIP{s.VIP}, s.Addresses
+	}
+	for _, v := range list {
+		if v.IP != "" {
+			vips = append(vips, v.IP)
+		}
+	}
+	for _, a := range addresses {
+		names = append(names, a.Hostname)
+	}
+	return vips, names
+}
+
+// reachable tells whether a proxy uses an outbound on a virtual address
+// (services.md 8).
+func (m *Mesh) reachable(o *model.Object, t *kinds.TransparentProxying, ob *Outbound) bool {
+	if ob.Tags != nil {
+		return len(t.ReachableServices) == 0 || slices.Contains(t.ReachableServices, ob.Dest.Name)
+	}
+	if t.ReachableBackends == nil {
+		return len(t.ReachableServices) == 0 && m.mode != kinds.MeshServicesReachableBackends
+	}
+	return slices.ContainsFunc(t.ReachableBackends.Refs, func(r kinds.ReachableBackendRef) bool {
+		return m.refSelects(o, &r, ob.Dest)
+	})
+}
+
+func (m *Mesh) refSelects(o *model.Object, r *kinds.ReachableBackendRef, d *Destination) bool {
+	if r.Kind != d.Kind || (r.Port != nil && *r.Port != d.Port) {
+		return false
+	}
+	if len(r.Labels) > 0 {
+		for k, v := range r.Labels {
+			if k == model.LabelDisplayName && d.Display == v {
+				continue
+			}
+			if have, ok := d.Labels[k]; !ok || have != v {
+				return false
+			}
+		}
+		return true
+	}
+	ns := r.Namespace
+	if ns == "" {
+		ns = o.Label(model.LabelK8sNamespace)
+	}
+	return r.Name == d.Display && ns == d.Namespace && (d.Zone == "" || d.Zone == m.zoneOf(o))
+}
+
+// restricted tells whether a proxy uses a part of the virtual addresses only.
+func (m *Mesh) restricted(t *kinds.TransparentProxying) bool {
+	return len(t.ReachableServices) > 0 || t.ReachableBackends != nil || m.mode == kinds.MeshServicesReachableBackends
+}
