@@ -1,17 +1,26 @@
 package xds
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // Set is everything that one proxy should hold; immutable once published.
 // Endpoint lists are not part of it by value but by Live reference, because
 // they change on their own and are shared by all proxies that see them alike.
 type Set struct {
+	// Changed is when the newest change that the set includes was made; zero if
+	// that is not known. It only serves to measure how long a change takes.
+	Changed time.Time
+
 	byType [NumTypes]map[string]*Resource
 	live   map[string]*Live
 }
 
-// NewSet returns a set of resources and of live endpoint lists by cluster name.
-// Of two resources of one type and name the later wins.
+// NewSet returns a set of resources and of live endpoint lists by cluster name,
+// which is also the name of the list. Of two resources of one type and name the
+// later wins.
 func NewSet(resources []*Resource, live map[string]*Live) *Set {
 	s := &Set{live: live}
 	for _, r := range resources {
@@ -30,47 +39,52 @@ func (s *Set) Of(t Type) map[string]*Resource { return s.byType[t] }
 // Live returns the endpoint lists by name; the caller must not change it.
 func (s *Set) Live() map[string]*Live { return s.live }
 
-// Watcher is told that a live resource has a new value. Changed must not block.
+// Watcher is told that a live resource has a new value. Changed is called with
+// the Live locked: it must neither block nor call Watch, Unwatch or Store.
 type Watcher interface{ Changed(l *Live) }
 
-// Live is a resource that changes on its own clock. It is safe for concurrent use.
+// Live is a resource that changes on its own clock; its name stays. It is safe
+// for concurrent use.
 type Live struct {
+	current atomic.Pointer[liveValue]
+
 	mu       sync.Mutex
-	current  *Resource
 	watchers map[Watcher]struct{}
+}
+
+type liveValue struct {
+	res *Resource
+	at  time.Time
 }
 
 // NewLive returns a live resource with its first value.
 func NewLive(r *Resource) *Live {
-	return &Live{current: r, watchers: make(map[Watcher]struct{})}
+	l := &Live{watchers: make(map[Watcher]struct{})}
+	l.current.Store(&liveValue{res: r})
+	return l
 }
 
 // Load returns the current value.
-func (l *Live) Load() *Resource {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.current
-}
+func (l *Live) Load() *Resource { return l.current.Load().res }
 
 // Store sets the value and tells the watchers, unless the version is the same.
-func (l *Live) Store(r *Resource) {
+func (l *Live) Store(r *Resource) { l.StoreAt(r, time.Time{}) }
+
+// StoreAt is Store with the time of the change, to measure how long it takes.
+func (l *Live) StoreAt(r *Resource, at time.Time) {
 	l.mu.Lock()
-	if l.current.Version == r.Version {
-		l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.Load().Version == r.Version {
 		return
 	}
-	l.current = r
-	ws := make([]Watcher, 0, len(l.watchers))
+	l.current.Store(&liveValue{res: r, at: at})
 	for w := range l.watchers {
-		ws = append(ws, w)
-	}
-	l.mu.Unlock()
-	for _, w := range ws {
 		w.Changed(l)
 	}
 }
 
-// Watch adds a watcher; the caller must Unwatch it.
+// Watch adds a watcher; the caller must Unwatch it. A value that was stored
+// before Watch returned may not be announced: Load it after Watch.
 func (l *Live) Watch(w Watcher) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
