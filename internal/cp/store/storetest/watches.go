@@ -57,7 +57,7 @@ func (f *follower) accept(b store.Batch) {
 	if f.first && !b.Full {
 		f.t.Fatal("the first batch is not full")
 	}
-	if !f.first && b.Rev <= f.rev {
+	if !f.first && (b.Rev < f.rev || b.Rev == f.rev && !b.Full) {
 		f.t.Fatalf("revision went from %d to %d", f.rev, b.Rev)
 	}
 	f.rev = b.Rev
