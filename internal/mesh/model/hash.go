@@ -1,9 +1,11 @@
 package model
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 
 	"github.com/zeebo/xxh3"
 )
@@ -17,6 +19,17 @@ func HashOf(b []byte) Hash { return xxh3.Hash128(b).Bytes() }
 
 // String returns the hash in hex.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// plus adds two hashes as 128-bit numbers: the hash of a set whose elements come
+// in any order.
+func (h Hash) plus(o Hash) Hash {
+	lo, carry := bits.Add64(binary.LittleEndian.Uint64(h[:8]), binary.LittleEndian.Uint64(o[:8]), 0)
+	hi, _ := bits.Add64(binary.LittleEndian.Uint64(h[8:]), binary.LittleEndian.Uint64(o[8:]), carry)
+	var out Hash
+	binary.LittleEndian.PutUint64(out[:8], lo)
+	binary.LittleEndian.PutUint64(out[8:], hi)
+	return out
+}
 
 // HashJSON returns the hash of the JSON form of a value. It panics for values
 // that have none, which is a programming error.

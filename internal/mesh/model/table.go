@@ -32,11 +32,11 @@ func seal(rows []Row) *Table {
 	if len(rows) == 0 {
 		return EmptyTable
 	}
-	buf := make([]byte, 0, len(rows)*len(Hash{}))
+	var sum Hash
 	for _, r := range rows {
-		buf = append(buf, r.Hash[:]...)
+		sum = sum.plus(r.Hash)
 	}
-	return &Table{rows: rows, hash: HashOf(buf)}
+	return &Table{rows: rows, hash: sum}
 }
 
 // Hash covers all rows; equal hashes mean that the tables feed proxies the same.
