@@ -154,11 +154,13 @@ func (f *file) setUp(lockWait time.Duration) (err error) {
 	if err := f.migrate(); err != nil {
 		return err
 	}
-	if f.put, err = f.conn.PrepareContext(f.ctx, putSQL); err != nil {
-		return err
+	if f.put, err = f.conn.PrepareContext(f.ctx, putSQL); err == nil {
+		f.del, err = f.conn.PrepareContext(f.ctx, delSQL)
 	}
-	f.del, err = f.conn.PrepareContext(f.ctx, delSQL)
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err) // the table is not what its version says
+	}
+	return nil
 }
 
 func (f *file) exec(query string) error {
@@ -180,11 +182,11 @@ const (
 	FROM objects`
 )
 
-// write does all rows in one transaction. If it breaks, known tells whether it
-// is certain that nothing was kept.
+// write does all rows in one transaction. If it breaks, known tells whether the
+// connection still works and nothing was kept.
 func (f *file) write(rows []row) (known bool, err error) {
 	if err := f.exec("BEGIN IMMEDIATE"); err != nil {
-		return true, err
+		return false, err
 	}
 	for _, r := range rows {
 		if err := f.writeRow(r); err != nil {

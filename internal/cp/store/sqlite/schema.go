@@ -50,6 +50,8 @@ func (f *file) migrate() error {
 		return errForeign
 	case version > int64(len(migrations)):
 		return fmt.Errorf("the file was written by a newer version: its schema is %d, this version knows %d; run the newer version, or give another path", version, len(migrations))
+	case !empty && version < 1:
+		return fmt.Errorf("%w (schema version %d)", errDamaged, version)
 	case !empty:
 		if err := f.check(); err != nil {
 			return err
