@@ -325,3 +325,85 @@ func compareStored(t *testing.T, path string, o *model.Object) {
 		t.Errorf("%s: stored form (-2.10 +ours):\n%s", filepath.Base(path), d)
 	}
 }
+
+// TestCorpusRead compares objects that were read back in the areas config and
+// zones with what we make of the same input.
+func TestCorpusRead(t *testing.T) {
+	needCorpus(t)
+	inputs, _ := filepath.Glob(corpus + "/*/*/input*.yaml")
+	compared := map[string]int{}
+	for _, in := range inputs {
+		dir := filepath.Dir(in)
+		// input.east.yaml was written at the control plane that get.east/ was read from.
+		where := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(in), "input"), ".yaml")
+		answers, _ := filepath.Glob(dir + "/get" + where + "/*.json")
+		if len(answers) == 0 || strings.Contains(dir, "/kubernetes/") {
+			continue
+		}
+		t.Run(strings.TrimPrefix(in, corpus+"/"), func(t *testing.T) {
+			written := map[string]map[string]any{}
+			for _, doc := range documents(t, in) {
+				k := catalog.ByName(str(doc["type"]))
+				if k == nil {
+					continue
+				}
+				if o, fields, err := admit(k, doc); err == nil && len(fields) == 0 {
+					written[o.Key().String()] = specOf(t, o)
+				}
+			}
+			for _, path := range answers {
+				var answer map[string]any
+				readJSON(t, path, &answer)
+				items, _ := answer["items"].([]any)
+				for _, item := range append(items, answer) {
+					got, _ := item.(map[string]any)
+					k := catalog.ByName(str(got["type"]))
+					if k == nil || !strings.HasPrefix(k.Name, "Mesh") {
+						continue
+					}
+					spec := written[k.Key(str(got["mesh"]), str(got["name"])).String()]
+					if spec == nil {
+						continue
+					}
+					compared[k.Name]++
+					if d := cmp.Diff(foreign(got), spec); d != "" {
+						t.Errorf("%s: %s %v: stored form (-2.10 +ours):\n%s", filepath.Base(path), k.Name, got["name"], d)
+					}
+				}
+			}
+		})
+	}
+	if compared["MeshService"] == 0 || compared["MeshExternalService"] == 0 {
+		t.Errorf("too little was compared: %v", compared)
+	}
+}
+
+func str(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func specOf(t *testing.T, o *model.Object) map[string]any {
+	t.Helper()
+	b, err := model.Encode(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	return foreign(got)
+}
+
+// foreign leaves out what the control plane adds to an object.
+func foreign(o map[string]any) map[string]any {
+	for _, f := range []string{"labels", "creationTime", "modificationTime", "status"} {
+		delete(o, f)
+	}
+	if spec, ok := o["spec"].(map[string]any); ok && o["type"] == "MeshService" {
+		delete(spec, "state")
+		delete(spec, "identities")
+	}
+	return o
+}

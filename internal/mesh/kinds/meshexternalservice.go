@@ -81,12 +81,12 @@ type MeshExternalServiceEndpoint struct {
 // MeshExternalServiceTLS says how traffic to the service is encrypted.
 type MeshExternalServiceTLS struct {
 	// Enabled encrypts the traffic.
-	Enabled bool `json:"enabled,omitempty" schema:"default=false"`
+	Enabled bool `json:"enabled" schema:"default=false"`
 	// Version bounds the TLS version.
 	Version *TLSVersion `json:"version,omitempty"`
 	// AllowRenegotiation permits servers to renegotiate, which TLS 1.3 abolished
 	// as unsafe; some old servers need it.
-	AllowRenegotiation bool `json:"allowRenegotiation,omitempty" schema:"default=false"`
+	AllowRenegotiation bool `json:"allowRenegotiation" schema:"default=false"`
 	// Verification says how the server's certificate is checked and which
 	// certificate the egress shows.
 	Verification *TLSVerification `json:"verification,omitempty"`
