@@ -50,17 +50,33 @@ func rules(action rbacconfig.RBAC_Action, name string, clients []ir.Principal) *
 }
 
 func principal(p ir.Principal) *rbacconfig.Principal {
-	switch len(p.All) {
+	ids := identities(p.All)
+	for _, except := range p.Except {
+		ids = append(ids, not(allOf(identities(except))))
+	}
+	return allOf(ids)
+}
+
+func identities(ms []ir.IdentityMatch) []*rbacconfig.Principal {
+	var out []*rbacconfig.Principal
+	for _, m := range ms {
+		out = append(out, identity(m))
+	}
+	return out
+}
+
+func allOf(ids []*rbacconfig.Principal) *rbacconfig.Principal {
+	switch len(ids) {
 	case 0:
 		return &rbacconfig.Principal{Identifier: &rbacconfig.Principal_Any{Any: true}}
 	case 1:
-		return identity(p.All[0])
+		return ids[0]
 	}
-	set := &rbacconfig.Principal_Set{}
-	for _, m := range p.All {
-		set.Ids = append(set.Ids, identity(m))
-	}
-	return &rbacconfig.Principal{Identifier: &rbacconfig.Principal_AndIds{AndIds: set}}
+	return &rbacconfig.Principal{Identifier: &rbacconfig.Principal_AndIds{AndIds: &rbacconfig.Principal_Set{Ids: ids}}}
+}
+
+func not(p *rbacconfig.Principal) *rbacconfig.Principal {
+	return &rbacconfig.Principal{Identifier: &rbacconfig.Principal_NotId{NotId: p}}
 }
 
 func identity(m ir.IdentityMatch) *rbacconfig.Principal {
@@ -68,7 +84,7 @@ func identity(m ir.IdentityMatch) *rbacconfig.Principal {
 		Authenticated: &rbacconfig.Principal_Authenticated{PrincipalName: exact(m.URI)},
 	}}
 	if m.Not {
-		return &rbacconfig.Principal{Identifier: &rbacconfig.Principal_NotId{NotId: p}}
+		return not(p)
 	}
 	return p
 }

@@ -25,6 +25,9 @@ func (m *Mesh) For(kind *model.Kind, name string, md Metadata) (*Inputs, bool) {
 		CP: &m.cp, cpHash: m.cpHash, Mesh: m.mesh, meshHash: m.meshHash, Memo: m.memo,
 		Policies: m.policies.Match(policy.FactsOf(own.row.Object, nil)),
 	}
+	if in.Policies.Routes() {
+		in.Table = m.dests
+	}
 	in.Outbounds = m.outboundsOf(own)
 	if own.direct {
 		in.Direct = m.directAccess(own, in.Outbounds)
