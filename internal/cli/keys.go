@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"weft/internal/mesh/token"
 )
 
 // rsaBits is the size of generated RSA keys.
@@ -27,11 +28,11 @@ func (a *App) signingKey() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "signing-key", Short: "Make a key that signs tokens", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			key, err := rsa.GenerateKey(rand.Reader, rsaBits)
+			key, err := token.NewKey()
 			if err != nil {
 				return fmt.Errorf("generate a key: %w", err)
 			}
-			text := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+			text := string(key)
 			switch format {
 			case "pem":
 			case "pem-base64":
@@ -56,32 +57,13 @@ func (a *App) publicKey() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return pem.Encode(a.Out, &pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&key.PublicKey)})
+			_, err = a.Out.Write(token.EncodePublicKey(&key.PublicKey))
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&path, "signing-key-path", "", "path to the signing key (required)")
 	_ = cmd.MarkFlagRequired("signing-key-path")
 	return cmd
-}
-
-// readSigningKey reads an RSA key in PEM, PKCS#1 or PKCS#8.
-func readSigningKey(path string) (*rsa.PrivateKey, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the signing key: %w", err)
-	}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return nil, fmt.Errorf("the signing key %s is not PEM; make one with %q", path, "kumactl generate signing-key --format=pem")
-	}
-	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
-		return key, nil
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if key, ok := parsed.(*rsa.PrivateKey); ok {
-		return key, nil
-	}
-	return nil, errors.Join(fmt.Errorf("the signing key %s holds no RSA private key", path), err)
 }
 
 // certOptions are the flags of tls-certificate.
@@ -158,7 +140,7 @@ func certificateTemplate(o certOptions, now time.Time) (*x509.Certificate, error
 	const years = 10
 	t := &x509.Certificate{
 		SerialNumber: serial, // no subject: names are in the subject alternative names
-		NotBefore: now.Add(-time.Minute), NotAfter: now.AddDate(years, 0, 0),
+		NotBefore:    now.Add(-time.Minute), NotAfter: now.AddDate(years, 0, 0),
 		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
 	}
