@@ -1,0 +1,11 @@
+//go:build !linux
+
+package process
+
+import "syscall"
+
+// processAttributes puts a program into its own process group, so that a
+// Ctrl-C reaches only kuma-dp, which then drains.
+func processAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true}
+}
