@@ -49,6 +49,7 @@ type Engine struct {
 	metrics *metrics
 	queue   *queue
 	intern  *intern
+	make    maker
 
 	mu      sync.Mutex
 	meshes  map[string]*mesh
@@ -67,6 +68,7 @@ func New(d Deps) *Engine {
 		metrics: newMetrics(d.Metrics),
 		queue:   newQueue(),
 		intern:  newIntern(),
+		make:    construct,
 		meshes:  map[string]*mesh{},
 		proxies: map[model.Key]*proxy{},
 		moved:   make(chan struct{}),
@@ -237,7 +239,7 @@ func (e *Engine) Preview(t model.Tables, key model.Key, md view.Metadata) (*Prev
 	if !ok {
 		return nil, false, nil
 	}
-	p, rs, refs, err := construct(in)
+	p, rs, refs, err := e.make(in)
 	if err != nil {
 		return nil, true, err
 	}

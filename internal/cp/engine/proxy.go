@@ -57,7 +57,7 @@ func (e *Engine) refresh(p *proxy) {
 		e.metrics.built(p.md.ProxyType, "skip", e.Now().Sub(start))
 		return
 	}
-	_, rs, refs, err := construct(in)
+	_, rs, refs, err := e.make(in)
 	if err != nil {
 		e.metrics.errors.Inc()
 		e.Log.Error("building a proxy failed; it keeps its last configuration", "proxy", p.key.String(), "error", err)
@@ -72,6 +72,9 @@ func (e *Engine) refresh(p *proxy) {
 	p.sink.Publish(xds.NewSet(rs, live))
 	e.metrics.built(p.md.ProxyType, "changed", e.Now().Sub(start))
 }
+
+// maker is the way from inputs to resources; tests replace it.
+type maker func(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error)
 
 // construct is the pure way from inputs to resources.
 func construct(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
