@@ -3,6 +3,7 @@ package envoy_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,10 +13,12 @@ import (
 	"weft/internal/cp/build"
 	"weft/internal/cp/envoy"
 	"weft/internal/cp/view"
+	"weft/internal/cp/vip"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
 	"weft/internal/testkit/corpus"
 )
 
@@ -48,7 +51,7 @@ func TestCorpus(t *testing.T) {
 			}
 			var c recorded
 			corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
-			tables := corpus.NewTables(corpus.Inputs(t, filepath.Join(root, name, "input.yaml"))...)
+			tables := withVIPs(t, c.Mesh, corpus.Inputs(t, filepath.Join(root, name, "input.yaml")))
 			for _, p := range c.Proxies {
 				compareProxy(t, known, filepath.Join(root, name), c.Mesh, p, "config."+p+".json", view.Metadata{}, tables)
 			}
@@ -68,6 +71,27 @@ func TestCorpus(t *testing.T) {
 			t.Errorf("the difference %s %s does not occur: remove it from differences.yaml", d.Case, d.Path)
 		}
 	}
+}
+
+// withVIPs returns tables of the objects and of the virtual addresses that the
+// leader gives out.
+func withVIPs(t *testing.T, mesh string, objects []*model.Object) corpus.Tables {
+	t.Helper()
+	entries, warnings := vip.Entries(corpus.NewTables(objects...), mesh, settings().Zone)
+	for _, w := range warnings {
+		t.Log(w)
+	}
+	vips, err := vip.Allocate(nil, entries, netip.MustParsePrefix("240.0.0.0/4"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := vips.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := kinds.Config.Make("", view.VIPConfigName(mesh))
+	config.Spec = &kinds.ConfigSpec{Config: text}
+	return corpus.NewTables(append(objects, config)...)
 }
 
 func compareProxy(t *testing.T, known *corpus.List, dir, mesh, proxy, file string, md view.Metadata, tables corpus.Tables) {

@@ -105,7 +105,7 @@ func inboundChains(t *ir.ServerTLS) []chainKind {
 }
 
 func inboundChain(p *ir.Proxy, in *ir.Inbound, name string, secured bool) (*listener.FilterChain, error) {
-	stat := statName(in.Local.Name)
+	stat := fmt.Sprintf("localhost_%d", in.WorkloadPort)
 	s := side{inbound: true, stat: stat, route: "inbound:" + in.Service, host: in.Service, cidrs: p.InternalCIDRs}
 	access := in.Access
 	if !secured {

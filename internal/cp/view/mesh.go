@@ -247,7 +247,9 @@ func (n *Mesh) describeDestinations(m *Mesh, in *tables) {
 func (n *Mesh) describeVirtual(in *tables, vips model.Row) {
 	var list []Outbound
 	if vips.Object != nil && n.mode != kinds.MeshServicesExclusive {
-		list = n.legacyVIPs(model.Spec[kinds.ConfigSpec](vips.Object).Config)
+		// What the control plane wrote itself can be read; else there are none.
+		given, _ := ParseVIPs(model.Spec[kinds.ConfigSpec](vips.Object).Config)
+		list = n.legacyVIPs(given)
 	}
 	for _, kind := range []string{kinds.MeshService.Name, kinds.MeshExternalService.Name, kinds.MeshMultiZoneService.Name} {
 		list = append(list, resourceVIPs(n.dests.resources[kind])...)

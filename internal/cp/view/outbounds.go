@@ -1,8 +1,7 @@
 package view
 
 import (
-	"encoding/json"
-	"net/netip"
+	"maps"
 	"slices"
 	"strings"
 
@@ -92,56 +91,22 @@ func (m *Mesh) zoneOf(o *model.Object) string {
 	return m.cp.Zone
 }
 
-// vipEntry is an address given to a service, host or domain name of the older
-// kind (services.md 2.3).
-type vipEntry struct {
-	Address   string        `json:"address"`
-	Outbounds []vipOutbound `json:"outbounds"`
-}
-
-type vipOutbound struct {
-	Port   uint32
-	TagSet map[string]string
-	Origin string
-}
-
-// Types of entries, the part of the key before the colon.
-const (
-	vipService = "0"
-	vipHost    = "1"
-	vipDomain  = "2"
-)
-
-// VIPConfigName is the name of the Config that holds the older virtual addresses
-// of a mesh.
-func VIPConfigName(mesh string) string { return "kuma-" + mesh + "-dns-vips" }
-
 // legacyVIPs returns the outbounds on addresses of services known by their tags.
-func (m *Mesh) legacyVIPs(config string) []Outbound {
-	var entries map[string]vipEntry
-	if json.Unmarshal([]byte(config), &entries) != nil {
-		return nil
-	}
-	keys := make([]string, 0, len(entries))
-	for k := range entries {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
+func (m *Mesh) legacyVIPs(vips VIPs) []Outbound {
+	keys := slices.SortedFunc(maps.Keys(vips), VIPKey.Compare)
 	var out []Outbound
 	for _, k := range keys {
-		typ, name, ok := strings.Cut(k, ":")
-		if !ok || entries[k].Address == "" {
-			continue
+		if vips[k].Address != "" {
+			out = append(out, m.vipOutbounds(k, vips[k])...)
 		}
-		out = append(out, m.vipOutbounds(typ, name, entries[k])...)
 	}
 	return out
 }
 
 // vipOutbounds returns the outbounds of an entry: its own ports and, for
 // services and hosts, the common one. The first of equal ports wins.
-func (m *Mesh) vipOutbounds(typ, name string, e vipEntry) []Outbound {
-	names := vipNames(typ, name, m.cp.DNSDomain)
+func (m *Mesh) vipOutbounds(k VIPKey, e VIPEntry) []Outbound {
+	names := vipNames(k, m.cp.DNSDomain)
 	var out []Outbound
 	add := func(port uint32, tags map[string]string) {
 		if port == 0 || slices.ContainsFunc(out, func(o Outbound) bool { return o.Port == port }) {
@@ -155,22 +120,22 @@ func (m *Mesh) vipOutbounds(typ, name string, e vipEntry) []Outbound {
 	for _, o := range e.Outbounds {
 		add(o.Port, o.TagSet)
 	}
-	common := typ == vipService || (typ == vipHost && !isIP(name))
+	common := k.Type == VIPService || (k.Type == VIPHost && !isIP(k.Name))
 	if m.cp.ServiceVIPs && common && len(e.Outbounds) > 0 {
 		add(m.cp.ServiceVIPPort, e.Outbounds[0].TagSet)
 	}
 	return out
 }
 
-func vipNames(typ, name, domain string) []string {
-	if typ != vipService {
-		if _, err := netip.ParseAddr(name); err == nil {
+func vipNames(k VIPKey, domain string) []string {
+	if k.Type != VIPService {
+		if isIP(k.Name) {
 			return nil // an address needs no name
 		}
-		return []string{name}
+		return []string{k.Name}
 	}
-	names := []string{name + "." + domain}
-	if dotted := strings.ReplaceAll(name, "_", "."); dotted != name {
+	names := []string{k.Name + "." + domain}
+	if dotted := strings.ReplaceAll(k.Name, "_", "."); dotted != k.Name {
 		names = append(names, dotted+"."+domain)
 	}
 	return names

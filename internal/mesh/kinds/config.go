@@ -11,7 +11,8 @@ var Config = &model.Kind{
 	Display: "Config", DisplayPlural: "Configs",
 	Scope: model.Global, Shape: model.Flat,
 	Flow:     model.GlobalToZone | model.KeepsName,
-	Feeds:    model.FeedsNothing,
+	// The virtual addresses of a mesh are kept in one of them.
+	Feeds:    model.FeedsSpec,
 	ReadOnly: true, Hidden: true,
 	New: func() any { return new(ConfigSpec) },
 }
