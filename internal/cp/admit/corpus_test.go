@@ -71,7 +71,8 @@ func TestCorpus(t *testing.T) {
 		"zone-proxies-refused", "identity-mismatch", "mesh-constraints", "mesh-ca-switch",
 		"secret-in-use", "external-service-rate-limit", "zone-switch", "crud-meshgateway",
 		"crud-hostnamegenerator", "crud-virtualoutbound", "crud-proxytemplate",
-		"crud-trafficpermission", "crud-circuitbreaker", "read-only-zone",
+		"crud-trafficpermission", "crud-circuitbreaker", "read-only-zone", "mesh-initial-policies",
+		"crud-meshretry", "crud-meshtimeout", "crud-meshmultizoneservice", "services-hostnames",
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := map[string]string{}
@@ -192,11 +193,13 @@ func (p *player) put(t *testing.T, kind *model.Kind, key model.Key, body []byte)
 		t.Fatal(err)
 	}
 	out, _, err := p.gate.Admit(ctx, o, prior)
-	var invalid *model.Invalid
-	if !v.Empty() && (err == nil || errors.As(err, &invalid)) {
-		err = v.Err()
-		if invalid != nil {
+	if !v.Empty() {
+		var late *Clash
+		var invalid *model.Invalid
+		if errors.As(err, &invalid) && !errors.As(err, &late) {
 			err = &model.Invalid{Violations: append(v.List(), invalid.Violations...)}
+		} else {
+			err = v.Err()
 		}
 	}
 	if err != nil {
@@ -206,6 +209,7 @@ func (p *player) put(t *testing.T, kind *model.Kind, key model.Key, body []byte)
 		_, err = p.store.Create(ctx, out)
 		if err == nil && kind.Name == "Mesh" {
 			p.builtinSecrets(t, out)
+			p.initialPolicies(t, out)
 		}
 		return created(err)
 	}
@@ -218,6 +222,16 @@ func (p *player) builtinSecrets(t *testing.T, mesh *model.Object) {
 	for _, part := range []string{"cert", "key"} {
 		secret := catalog.ByName("Secret").Make(mesh.Meta.Name, mesh.Meta.Name+".ca-builtin-"+part+"-own")
 		create(t, p.store, secret)
+	}
+}
+
+func (p *player) initialPolicies(t *testing.T, mesh *model.Object) {
+	objects, err := Initial{Kind: catalog.ByName}.Policies(mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		create(t, p.store, o)
 	}
 }
 
