@@ -38,7 +38,7 @@ func addAdmin(l *list, p *ir.Proxy) error {
 	if a.ListenAddress == "" {
 		return nil
 	}
-	msg, err := adminListener(a, ready)
+	msg, err := adminListener(p, ready)
 	if err != nil {
 		return fmt.Errorf("admin listener: %w", err)
 	}
@@ -46,10 +46,11 @@ func addAdmin(l *list, p *ir.Proxy) error {
 	return nil
 }
 
-func adminListener(a *ir.Admin, ready string) (*listener.Listener, error) {
+func adminListener(p *ir.Proxy, ready string) (*listener.Listener, error) {
+	a := p.Admin
 	out := newListener(adminName, a.ListenAddress, a.Port, core.TrafficDirection_INBOUND)
 	toReady := prefixRoute(readyPath, ready, readyPath)
-	plain, err := utilityChain(adminName, "", toReady)
+	plain, err := utilityChain(adminName, p.IPv6, toReady)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func adminListener(a *ir.Admin, ready string) (*listener.Listener, error) {
 	if len(a.CertPEM) == 0 || len(a.KeyPEM) == 0 || len(a.CAPEM) == 0 {
 		return out, nil // without certificates nobody gets further than /ready
 	}
-	full, err := utilityChain(adminName, "", toReady, prefixRoute("/", adminName, "/"))
+	full, err := utilityChain(adminName, p.IPv6, toReady, prefixRoute("/", adminName, "/"))
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,7 @@ package envoy
 
 import (
 	"fmt"
-	"net/url"
+	"strings"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -120,14 +120,7 @@ func addMetrics(l *list, p *ir.Proxy) error {
 	}
 	l.add(originPrometheus, xds.Cluster, metricsHijacker, utilityCluster(metricsHijacker, pipe(socketPath(p, "kuma-mh"))))
 	chain := func() (*listener.FilterChain, error) {
-		rc := &route.RouteConfiguration{
-			VirtualHosts: []*route.VirtualHost{{
-				Name: metricsName, Domains: []string{"*"},
-				Routes: []*route.Route{prefixRoute(m.Path, metricsHijacker, metricsTarget(m))},
-			}},
-			ValidateClusters: wrapperspb.Bool(false),
-		}
-		return utilityManager(statName(metricsName), rc, p.IPv6)
+		return utilityChain(metricsName, p.IPv6, prefixRoute(m.Path, metricsHijacker, metricsTarget(m)))
 	}
 	out := newListener(metricsName, p.Address, m.Port, core.TrafficDirection_INBOUND)
 	plain, err := chain()
@@ -153,13 +146,27 @@ func addMetrics(l *list, p *ir.Proxy) error {
 func metricsTarget(m *ir.MetricsListener) string {
 	path, sep := "/", "?"
 	if m.FilterRegex != "" {
-		path += sep + "filter=" + url.QueryEscape(m.FilterRegex)
+		path += sep + "filter=" + queryText(m.FilterRegex)
 		sep = "&"
 	}
 	if m.UsedOnly {
 		path += sep + "usedonly"
 	}
 	return path
+}
+
+// queryText escapes what would end or change a value in a query, and leaves the
+// rest of a regular expression readable.
+func queryText(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("%&#+", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
 }
 
 // secureMetrics protects the second chain and leaves the first to those who need

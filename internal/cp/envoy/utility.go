@@ -45,14 +45,13 @@ func originalDst(name, source string) *cluster.Cluster {
 	return c
 }
 
-// utilityChain handles requests for helpers. routeName may be empty.
-func utilityChain(name, routeName string, routes ...*route.Route) (*listener.FilterChain, error) {
+// utilityChain handles requests for helpers.
+func utilityChain(name string, ipv6 bool, routes ...*route.Route) (*listener.FilterChain, error) {
 	rc := &route.RouteConfiguration{
-		Name:             routeName,
 		VirtualHosts:     []*route.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: routes}},
 		ValidateClusters: wrapperspb.Bool(false),
 	}
-	return utilityManager(statName(name), rc, true)
+	return utilityManager(statName(name), rc, ipv6)
 }
 
 func utilityManager(stat string, rc *route.RouteConfiguration, ipv6 bool) (*listener.FilterChain, error) {

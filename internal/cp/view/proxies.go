@@ -40,7 +40,7 @@ func newMember(row model.Row) *member {
 	seen := map[string]bool{}
 	for i := range spec.Inbounds() {
 		in := &spec.Networking.Inbound[i]
-		if in.Ignored() || in.Port == model.ServicelessPort {
+		if in.Ignored() {
 			continue
 		}
 		m.inbounds = append(m.inbounds, newPort(spec, in))
