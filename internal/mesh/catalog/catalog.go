@@ -11,11 +11,17 @@ import (
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
 	"weft/internal/mesh/policy/legacy"
+	"weft/internal/mesh/policy/meshaccesslog"
 	"weft/internal/mesh/policy/meshcircuitbreaker"
+	"weft/internal/mesh/policy/meshfaultinjection"
+	"weft/internal/mesh/policy/meshhealthcheck"
 	"weft/internal/mesh/policy/meshhttproute"
+	"weft/internal/mesh/policy/meshratelimit"
 	"weft/internal/mesh/policy/meshretry"
 	"weft/internal/mesh/policy/meshtcproute"
 	"weft/internal/mesh/policy/meshtimeout"
+	"weft/internal/mesh/policy/meshtls"
+	"weft/internal/mesh/policy/meshtrafficpermission"
 )
 
 // Kinds lists all kinds: first what is no policy, then the policies.
@@ -58,7 +64,13 @@ var Kinds = []*model.Kind{
 
 	meshhttproute.Policy.Kind,
 	meshtcproute.Policy.Kind,
+	meshtls.Policy.Kind,
+	meshaccesslog.Policy.Kind,
+	meshfaultinjection.Policy.Kind,
+	meshratelimit.Policy.Kind,
 	meshtimeout.Policy.Kind,
+	meshtrafficpermission.Policy.Kind,
+	meshhealthcheck.Policy.Kind,
 	meshcircuitbreaker.Policy.Kind,
 	meshretry.Policy.Kind,
 }
@@ -68,7 +80,13 @@ var Kinds = []*model.Kind{
 var Policies = []*policy.Policy{
 	meshhttproute.Policy,
 	meshtcproute.Policy,
+	meshtls.Policy,
+	meshaccesslog.Policy,
+	meshfaultinjection.Policy,
+	meshratelimit.Policy,
 	meshtimeout.Policy,
+	meshtrafficpermission.Policy,
+	meshhealthcheck.Policy,
 	meshcircuitbreaker.Policy,
 	meshretry.Policy,
 }

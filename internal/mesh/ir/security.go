@@ -82,8 +82,14 @@ type Access struct {
 	Origins []Origin
 }
 
-// Principal is a conjunction of conditions on a client's certificate; none = anybody.
-type Principal struct{ All []IdentityMatch }
+// Principal is a conjunction of conditions on a client's certificate; none =
+// anybody.
+type Principal struct {
+	All []IdentityMatch
+	// Except lists conjunctions: a client that meets all conditions of one of
+	// them is not meant.
+	Except [][]IdentityMatch
+}
 
 // IdentityMatch is one URI in the client's certificate.
 type IdentityMatch struct {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -45,10 +46,36 @@ func CheckPort(n int64, v *model.Violations) {
 	}
 }
 
-// CheckFilePath adds a violation unless the text can be the path of a file.
+var filePathForm = regexp.MustCompile(`^(/[^/\x00]+)+$|^[a-zA-Z]:\\[^\x00]+$`)
+
+// CheckFilePath adds a violation unless the text is the absolute path of a file.
 func CheckFilePath(path string, v *model.Violations) {
-	if path == "" || strings.ContainsRune(path, 0) || strings.HasSuffix(path, "/") {
+	if !filePathForm.MatchString(path) {
 		v.Add("%q is not the path of a file; write it like /var/log/access.log", path)
+	}
+}
+
+// CheckEndpoint adds a violation unless the text is a host with or without a port.
+func CheckEndpoint(s string, v *model.Violations) {
+	if _, _, ok := Endpoint(s); !ok {
+		v.Add("%q is no address; write it like collector.example.org:4317", s)
+	}
+}
+
+// answers are the status codes that a proxy can answer with.
+var answers = map[uint32]bool{
+	100: true, 200: true, 201: true, 202: true, 203: true, 204: true, 205: true, 206: true, 207: true, 208: true, 226: true,
+	300: true, 301: true, 302: true, 303: true, 304: true, 305: true, 307: true, 308: true,
+	400: true, 401: true, 402: true, 403: true, 404: true, 405: true, 406: true, 407: true, 408: true, 409: true,
+	410: true, 411: true, 412: true, 413: true, 414: true, 415: true, 416: true, 417: true, 421: true, 422: true,
+	423: true, 424: true, 426: true, 428: true, 429: true, 431: true,
+	500: true, 501: true, 502: true, 503: true, 504: true, 505: true, 506: true, 507: true, 508: true, 510: true, 511: true,
+}
+
+// CheckAnswer adds a violation unless a proxy can answer with the status code.
+func CheckAnswer(status *uint32, v *model.Violations) {
+	if status != nil && !answers[*status] {
+		v.Add("%d is no status code that a proxy can answer with; use one like 429 or 503", *status)
 	}
 }
 

@@ -1,11 +1,12 @@
 package policy
 
 import (
-	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
 )
 
@@ -55,10 +56,22 @@ func (s subset) contains(tags []TagMatch) bool {
 	return true
 }
 
+// clientRule is a conf for the clients that fit all conditions. It serves
+// inspection; proxies get what Exclude computes.
+type clientRule struct {
+	tags    []TagMatch
+	conf    any // *C
+	origins []ir.Origin
+}
+
+// maxCombinations bounds what inspection spells out: the number of rules grows
+// exponentially with the number of tags that items speak of.
+const maxCombinations = 4096
+
 // clientRules partitions clients by the tags that the items speak of, so that
 // one rule holds for each client (policies.md 1.8). The refs are in ascending
-// precedence.
-func clientRules(p *Policy, refs []ref) []clientRule {
+// precedence. ok is false if there are too many.
+func clientRules(p *Policy, refs []ref) (rules []clientRule, ok bool) {
 	var subs []subset // parallel to used
 	var used []ref
 	for _, r := range refs {
@@ -68,7 +81,11 @@ func clientRules(p *Policy, refs []ref) []clientRule {
 	}
 	var out []clientRule
 	seen := map[string]bool{}
-	for _, tags := range combinations(subs) {
+	all, ok := combinations(subs)
+	if !ok {
+		return nil, false
+	}
+	for _, tags := range all {
 		k := tagsKey(tags)
 		if seen[k] {
 			continue
@@ -87,7 +104,7 @@ func clientRules(p *Policy, refs []ref) []clientRule {
 		out = append(out, clientRule{tags: tags, conf: m.conf, origins: m.origins})
 	}
 	slices.SortStableFunc(out, func(a, b clientRule) int { return positives(b.tags) - positives(a.tags) })
-	return out
+	return out, true
 }
 
 func positives(tags []TagMatch) int {
@@ -115,47 +132,43 @@ func tagsKey(tags []TagMatch) string {
 }
 
 // combinations returns, for each group of subsets that can hold for one client,
-// all ways to have or not to have their tags.
-func combinations(subs []subset) [][]TagMatch {
-	var out [][]TagMatch
-	for _, group := range cliques(subs) {
-		values := map[string][]string{}
+// all ways to have or not to have their tags. ok is false if there are too many.
+func combinations(subs []subset) (all [][]TagMatch, ok bool) {
+	groups, ok := cliques(subs)
+	if !ok {
+		return nil, false
+	}
+	for _, group := range groups {
+		tags := subset{} // of one key there is one value, else it were no group
 		for _, i := range group {
-			for k, v := range subs[i] {
-				if !slices.Contains(values[k], v) {
-					values[k] = append(values[k], v)
-				}
-			}
+			maps.Copy(tags, subs[i])
+		}
+		if len(tags) > 12 || len(all)+1<<len(tags) > maxCombinations {
+			return nil, false
 		}
 		combos := [][]TagMatch{nil}
-		for _, k := range slices.Sorted(maps.Keys(values)) {
-			slices.Sort(values[k])
-			combos = extend(combos, k, values[k])
+		for _, k := range slices.Sorted(maps.Keys(tags)) {
+			combos = extend(combos, k, tags[k])
 		}
-		out = append(out, combos...)
+		all = append(all, combos...)
 	}
-	return out
+	return all, true
 }
 
-// extend adds to each combination each of the values, and none of them.
-func extend(combos [][]TagMatch, key string, values []string) [][]TagMatch {
+// extend adds the tag, and its negation, to each combination.
+func extend(combos [][]TagMatch, key, value string) [][]TagMatch {
 	var out [][]TagMatch
-	for _, c := range combos {
-		for _, v := range values {
-			out = append(out, append(slices.Clone(c), TagMatch{Key: key, Value: v}))
+	for _, not := range []bool{false, true} {
+		for _, c := range combos {
+			out = append(out, append(slices.Clone(c), TagMatch{Key: key, Value: value, Not: not}))
 		}
-		no := slices.Clone(c)
-		for _, v := range values {
-			no = append(no, TagMatch{Key: key, Value: v, Not: true})
-		}
-		out = append(out, no)
 	}
 	return out
 }
 
 // cliques returns the largest groups of subsets of which every two can hold for
-// one client, as lists of ascending indexes.
-func cliques(subs []subset) [][]int {
+// one client, as lists of ascending indexes. ok is false if there are too many.
+func cliques(subs []subset) (groups [][]int, ok bool) {
 	var nodes []int // distinct subsets
 	for i, s := range subs {
 		dup := false
@@ -168,11 +181,21 @@ func cliques(subs []subset) [][]int {
 	}
 	g := graph{subs: subs}
 	g.grow(nil, nodes, nil)
-	slices.SortFunc(g.found, func(a, b []int) int { return -compareInts(a, b) })
-	return g.found
+	if len(g.found) > maxCombinations {
+		return nil, false
+	}
+	slices.SortFunc(g.found, func(a, b []int) int { return strings.Compare(joinInts(b), joinInts(a)) })
+	return g.found, true
 }
 
-func compareInts(a, b []int) int { return slices.CompareFunc(a, b, cmp.Compare[int]) }
+func joinInts(list []int) string {
+	var b strings.Builder
+	for _, n := range list {
+		b.WriteString(strconv.Itoa(n))
+		b.WriteByte(',')
+	}
+	return b.String()
+}
 
 type graph struct {
 	subs  []subset
@@ -182,6 +205,9 @@ type graph struct {
 // grow is the algorithm of Bron and Kerbosch with a pivot: in is a clique, may
 // are the nodes that can extend it, not those that were tried before.
 func (g *graph) grow(in, may, not []int) {
+	if len(g.found) > maxCombinations {
+		return
+	}
 	if len(may) == 0 {
 		if len(not) == 0 {
 			c := slices.Clone(in)

@@ -64,6 +64,9 @@ type Context struct {
 	Origins []ir.Origin
 }
 
+// Ignore says that the hook did nothing with its conf, so that no origin is noted.
+func (x *Context) Ignore() { x.Origins = nil }
+
 // Warn leaves a warning on the proxy.
 func (x *Context) Warn(message string) {
 	w := ir.Warning{Kind: x.Kind, Message: message}

@@ -109,31 +109,18 @@ func (d *dresser) inbounds() {
 			}
 		}
 		if h.clients != nil {
-			rules, ok := d.r.forClients(port)
+			items, ok := d.r.forClients(port)
 			if !ok && !d.p.absent {
 				continue
 			}
 			d.x.Origins = nil
-			for _, r := range rules {
-				d.x.Origins = append(d.x.Origins, r.origins...)
+			for _, it := range items {
+				d.x.Origins = append(d.x.Origins, it.origin)
 			}
-			h.clients(rules, in, d.x)
-			d.x.Origins = distinct(d.x.Origins)
+			h.clients(items, in, d.x)
 			d.x.note(&in.Origins)
 		}
 	}
-}
-
-func distinct(os []ir.Origin) []ir.Origin {
-	var out []ir.Origin
-	seen := map[ir.Origin]bool{}
-	for _, o := range os {
-		if !seen[o] {
-			seen[o] = true
-			out = append(out, o)
-		}
-	}
-	return out
 }
 
 func (d *dresser) portConf(port int) *merged {

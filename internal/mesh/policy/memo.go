@@ -23,7 +23,6 @@ func NewMemo() *Memo { return &Memo{now: map[memoKey]*merged{}} }
 
 type memoKey struct {
 	policy *Policy
-	sort   List
 	parts  model.Hash
 }
 
@@ -31,7 +30,6 @@ type memoKey struct {
 type merged struct {
 	conf    any // *C
 	origins []ir.Origin
-	clients []clientRule // for the sort from
 }
 
 // get returns what is remembered under the key, or makes it.

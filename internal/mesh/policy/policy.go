@@ -101,8 +101,9 @@ type Def[C any] struct {
 	// cluster. The conf is of the rules (or from) of the policies that selected
 	// the port.
 	Inbound func(c *C, i *ir.Inbound, x *Context)
-	// Clients acts on the same, with the confs told apart by client.
-	Clients func(rules []ClientRule[C], i *ir.Inbound, x *Context)
+	// Clients acts on the same, with the confs of from told apart by client, from
+	// weak to strong; see Exclude.
+	Clients func(items []ClientItem[C], i *ir.Inbound, x *Context)
 	// Outbound acts on a port on which the workload reaches a destination.
 	Outbound func(c *C, o *ir.Outbound, x *Context)
 	// Requests acts on a route of an outbound; its conf also counts policies
@@ -127,13 +128,12 @@ type Contribution[C any] struct {
 	Rule   int
 }
 
-// ClientRule is a conf for the clients that have, or have not, certain tags. The
-// rules of an inbound do not overlap except that the first that fits holds.
-type ClientRule[C any] struct {
-	// Tags the client must have or, with Not, must not have; none = all clients.
-	Tags    []TagMatch
-	Conf    *C
-	Origins []ir.Origin
+// ClientItem is a conf for the clients that have certain tags.
+type ClientItem[C any] struct {
+	// Tags the client has; none = all clients.
+	Tags   map[string]string
+	Conf   *C
+	Origin ir.Origin
 }
 
 // TagMatch is a condition on a client's tag.
@@ -177,16 +177,16 @@ type contribution struct {
 	rule int
 }
 
-type clientRule struct {
-	tags    []TagMatch
-	conf    any // *C
-	origins []ir.Origin
+type clientItem struct {
+	tags   map[string]string
+	conf   any // *C
+	origin ir.Origin
 }
 
 type hooks struct {
 	shape       func(c any, o *ir.Outbound, x *Context)
 	inbound     func(c any, i *ir.Inbound, x *Context)
-	clients     func(rs []clientRule, i *ir.Inbound, x *Context)
+	clients     func(items []clientItem, i *ir.Inbound, x *Context)
 	outbound    func(c any, o *ir.Outbound, x *Context)
 	requests    func(c any, r *ir.Route, o *ir.Outbound, x *Context)
 	cluster     func(c any, cl *ir.Cluster, x *Context)
@@ -269,7 +269,7 @@ func (d *Def[C]) eraseHooks() hooks {
 		h.inbound = func(c any, i *ir.Inbound, x *Context) { f(c.(*C), i, x) }
 	}
 	if f := d.Clients; f != nil {
-		h.clients = func(rs []clientRule, i *ir.Inbound, x *Context) { f(typedRules[C](rs), i, x) }
+		h.clients = func(items []clientItem, i *ir.Inbound, x *Context) { f(typedItems[C](items), i, x) }
 	}
 	if f := d.Outbound; f != nil {
 		h.outbound = func(c any, o *ir.Outbound, x *Context) { f(c.(*C), o, x) }
@@ -289,10 +289,10 @@ func (d *Def[C]) eraseHooks() hooks {
 	return h
 }
 
-func typedRules[C any](rs []clientRule) []ClientRule[C] {
-	out := make([]ClientRule[C], len(rs))
-	for i, r := range rs {
-		out[i] = ClientRule[C]{Tags: r.tags, Conf: r.conf.(*C), Origins: r.origins}
+func typedItems[C any](items []clientItem) []ClientItem[C] {
+	out := make([]ClientItem[C], len(items))
+	for i, it := range items {
+		out[i] = ClientItem[C]{Tags: it.tags, Conf: it.conf.(*C), Origin: it.origin}
 	}
 	return out
 }

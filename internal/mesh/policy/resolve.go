@@ -73,7 +73,7 @@ func (r *resolver) conf(refs []ref) *merged {
 	if len(refs) == 0 {
 		return nil
 	}
-	return r.memo.get(memoKey{r.m.policy, "", hashRefs(refs)}, func() *merged {
+	return r.memo.get(memoKey{r.m.policy, hashRefs(refs)}, func() *merged {
 		return mergeRefs(r.m.policy, refs)
 	})
 }
@@ -146,23 +146,21 @@ func refsOf(c *compiled, l List, n int) []ref {
 	return out
 }
 
-// forClients returns the rules for traffic that enters a port, told apart by
-// client. ok is false if no policy selected the port.
-func (r *resolver) forClients(port int) (rules []clientRule, ok bool) {
-	var refs []ref
+// forClients returns the items for traffic that enters a port, from weak to
+// strong. ok is false if no policy selected the port.
+func (r *resolver) forClients(port int) (items []clientItem, ok bool) {
 	for _, s := range r.m.sel {
-		if slices.Contains(s.ports, port) {
-			ok = true
-			refs = append(refs, refsOf(s.compiled, ListFrom, len(s.parts.from))...)
+		if !slices.Contains(s.ports, port) {
+			continue
+		}
+		ok = true
+		for i, it := range s.parts.from {
+			if tags, ok := subsetOf(it.ref); ok {
+				items = append(items, clientItem{tags: tags, conf: it.conf, origin: originOf(s.row.Object, i)})
+			}
 		}
 	}
-	if len(refs) == 0 {
-		return nil, ok
-	}
-	m := r.memo.get(memoKey{r.m.policy, ListFrom, hashRefs(refs)}, func() *merged {
-		return &merged{clients: clientRules(r.m.policy, refs)}
-	})
-	return m.clients, ok
+	return items, ok
 }
 
 // forDestination returns the conf for traffic to a destination.
