@@ -69,7 +69,7 @@ func (g *Gate) Admit(ctx context.Context, o, prior *model.Object) (*model.Object
 	}
 
 	var v model.Violations
-	g.checkMeta(out, prior, &v)
+	g.CheckMeta(out, prior, &v)
 	if out.Kind.Default != nil {
 		out.Kind.Default(out)
 	}

@@ -13,8 +13,9 @@ const (
 	maxName     = 253
 )
 
-// checkMeta adds what is wrong with name, mesh and labels.
-func (g *Gate) checkMeta(o, prior *model.Object, v *model.Violations) {
+// CheckMeta adds what is wrong with name, mesh and labels. Admit does it too; it
+// is of use where a request fails before Admit and all that is wrong shall be told.
+func (g *Gate) CheckMeta(o, prior *model.Object, v *model.Violations) {
 	name := v.At("name")
 	model.CheckName(o.Meta.Name, name)
 	if g.Federated && !g.Global && len(g.Zone)+1+len(o.Meta.Name) >= maxName {

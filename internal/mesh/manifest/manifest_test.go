@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -210,6 +212,18 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("type: Mesh\na: &a {x: 1}\nb: {<<: *a}\n"))
 	f.Add([]byte(`{"type": "Mesh", "name": "a"}`))
 	f.Add([]byte("a: &a\n  b: *a\n"))
+	// The recorded requests, where they are, reach every kind.
+	seeds, err := filepath.Glob("../../../../shared/compat/rest/*/*-request.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range seeds {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		docs, err := Parse(data)
 		if err != nil {

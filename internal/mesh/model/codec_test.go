@@ -3,6 +3,8 @@ package model
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -258,4 +260,18 @@ func FuzzDecodeFlat(f *testing.F) {
 			t.Fatalf("the round trip changed the object:\n%s", b)
 		}
 	})
+}
+
+func TestStructIsNotShown(t *testing.T) {
+	spec := flatSpec{Conf: Struct{"key": "hush"}}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if got := fmt.Sprintf(format, spec); strings.Contains(got, "hush") {
+			t.Errorf("%s shows %s", format, got)
+		}
+	}
+	var b strings.Builder
+	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "conf", spec.Conf)
+	if strings.Contains(b.String(), "hush") {
+		t.Errorf("the log shows %s", b.String())
+	}
 }

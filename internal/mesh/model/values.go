@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +12,15 @@ import (
 // Struct is a free-form JSON object inside a Flat kind. It must not be changed
 // once its object was stored.
 type Struct map[string]any
+
+// String hides the content: it may hold keys and passwords.
+func (Struct) String() string { return "[free-form object]" }
+
+// GoString hides the content.
+func (Struct) GoString() string { return "[free-form object]" }
+
+// LogValue hides the content.
+func (Struct) LogValue() slog.Value { return slog.StringValue("[free-form object]") }
 
 // StructOf returns the free-form form of a value with json tags.
 func StructOf(v any) (Struct, error) {
