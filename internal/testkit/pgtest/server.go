@@ -203,6 +203,29 @@ func (s *Server) Stop(t testing.TB) {
 	}
 }
 
+// Restart stops the server and starts it with further settings.
+func (s *Server) Restart(t testing.TB, settings ...string) {
+	t.Helper()
+	s.Stop(t)
+	s.settings = append(s.settings, settings...)
+	s.Start(t)
+}
+
+// WriteFile puts a file where the server, and nobody else, can read it, and
+// returns its path.
+func (s *Server) WriteFile(t testing.TB, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(s.dir, name)
+	err := os.WriteFile(path, data, 0o600)
+	if err == nil && s.cred != nil {
+		err = os.Chown(path, int(s.cred.Uid), int(s.cred.Gid))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // Kill ends the server at once, as a crash would.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()

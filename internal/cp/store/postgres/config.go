@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,27 +18,13 @@ import (
 // TLSMode says how the connection is protected.
 type TLSMode string
 
-// The modes, with what they are called in connection strings.
+// The modes. What libpq calls them stands behind.
 const (
-	Disable    TLSMode = "disable"    // disable
+	Disable    TLSMode = "disable"    // disable; the same as ""
 	VerifyNone TLSMode = "verifyNone" // require: encrypted, to whomever
 	VerifyCA   TLSMode = "verifyCa"   // verify-ca: to a server with a certificate of our CA
 	VerifyFull TLSMode = "verifyFull" // verify-full: and with the right host name
 )
-
-func (m TLSMode) sslmode() string {
-	switch m {
-	case Disable, "":
-		return "disable"
-	case VerifyNone:
-		return "require"
-	case VerifyCA:
-		return "verify-ca"
-	case VerifyFull:
-		return "verify-full"
-	}
-	return ""
-}
 
 // Config says how to reach the database: the group store.postgres of the
 // configuration. It prints without the password.
@@ -88,7 +73,7 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // String names the database without the password.
 func (c Config) String() string {
-	return fmt.Sprintf("postgres %s@%s/%s tls=%s", c.User, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)), c.DBName, c.TLS.Mode.sslmode())
+	return fmt.Sprintf("postgres %s@%s/%s tls=%s", c.User, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)), c.DBName, c.TLS.Mode)
 }
 
 // GoString is String: also %#v must not show the password.
@@ -101,10 +86,16 @@ func (c Config) Validate() error {
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
-	for _, f := range []struct{ field, value string }{{"host", c.Host}, {"user", c.User}, {"password", c.Password}, {"dbName", c.DBName}} {
+	for _, f := range []struct{ field, value string }{{"host", c.Host}, {"user", c.User}, {"dbName", c.DBName}} {
 		if f.value == "" {
 			bad(f.field, "must not be empty")
 		}
+	}
+	if c.Password == "" && c.TLS.CertPath == "" {
+		bad("password", "must not be empty, unless a client certificate is given")
+	}
+	if strings.Contains(c.Host, ",") {
+		bad("host", "must be one host")
 	}
 	port := func(field string, n int) {
 		if n < 1 || n > math.MaxUint16 {
@@ -196,34 +187,28 @@ func orElse(d, fallback time.Duration) time.Duration {
 
 // pool returns the settings of a pool for the server at host and port.
 func (c Config) pool(host string, port int) (*pgxpool.Config, error) {
-	q := url.Values{"sslmode": {c.TLS.Mode.sslmode()}, "application_name": {"kuma-cp"}}
-	if c.TLS.Mode != Disable && c.TLS.Mode != "" {
-		for name, path := range map[string]string{"sslcert": c.TLS.CertPath, "sslkey": c.TLS.KeyPath, "sslrootcert": c.caPath()} {
-			if path != "" {
-				q.Set(name, path)
-			}
-		}
-		if c.TLS.DisableSNI {
-			q.Set("sslsni", "0")
-		}
+	security, err := c.TLS.config(host)
+	if err != nil {
+		return nil, fmt.Errorf("configure %s: %w", c, err)
 	}
+	// TLS is set below; without a word about it here the driver would look around.
+	q := url.Values{"sslmode": {"disable"}, "application_name": {"kuma-cp"}}
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(c.User, c.Password),
-		Host: net.JoinHostPort(host, strconv.Itoa(port)), Path: "/" + c.DBName, RawQuery: q.Encode(),
+		Host: net.JoinHostPort(host, strconv.Itoa(port)), Path: "/" + c.DBName,
 	}
 	if strings.HasPrefix(host, "/") { // a directory of unix sockets
 		q.Set("host", host)
 		q.Set("port", strconv.Itoa(port))
-		u.Host, u.RawQuery = "", q.Encode()
+		u.Host = ""
 	}
+	u.RawQuery = q.Encode()
 	p, err := pgxpool.ParseConfig(u.String())
 	if err != nil {
 		return nil, fmt.Errorf("configure %s: %w", c, err)
 	}
+	p.ConnConfig.TLSConfig, p.ConnConfig.Fallbacks = security, nil
 	p.ConnConfig.ConnectTimeout = orElse(c.ConnectionTimeout, 5*time.Second)
-	if p.ConnConfig.TLSConfig != nil {
-		p.ConnConfig.TLSConfig.MinVersion = tls.VersionTLS12
-	}
 	// Columns are timestamps without zone, in UTC.
 	p.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	p.MaxConns, p.MinConns = int32(c.maxOpen()), int32(c.MinOpenConnections)
@@ -233,13 +218,4 @@ func (c Config) pool(host string, port int) (*pgxpool.Config, error) {
 	p.HealthCheckPeriod = orElse(c.HealthCheckInterval, 30*time.Second)
 	p.PingTimeout = p.ConnConfig.ConnectTimeout
 	return p, nil
-}
-
-// caPath is empty in the mode that verifies nothing: with a CA the driver would
-// verify after all, which is not what the mode says.
-func (c Config) caPath() string {
-	if c.TLS.Mode == VerifyNone {
-		return ""
-	}
-	return c.TLS.CAPath
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // SchemaVersion is the migration that the database must be at. It is the last
@@ -184,12 +186,16 @@ func checkTables(ctx context.Context, q querier) error {
 		"SELECT name, record_version_number, data, owner FROM locks LIMIT 0",
 	} {
 		rows, err := q.Query(ctx, sql)
+		if err == nil {
+			rows.Close()
+			err = rows.Err()
+		}
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42") {
+			return fmt.Errorf("the tables are not those of migration %d, restore the database from a backup: %w", SchemaVersion, err)
+		}
 		if err != nil {
 			return err
-		}
-		rows.Close()
-		if err := rows.Err(); err != nil {
-			return fmt.Errorf("the tables are not those of migration %d: %w", SchemaVersion, err)
 		}
 	}
 	return nil
