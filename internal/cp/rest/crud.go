@@ -7,17 +7,26 @@ import (
 	"net/http"
 
 	"weft/internal/cp/store"
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
 
 // routes registers everything.
 func (s *Server) routes() {
 	for _, k := range s.Kinds {
-		if k.Hidden {
-			continue
+		switch k {
+		case kinds.MeshInsight:
+			s.readOnlyRoutes(k, "/mesh-insights/{name}")
+		case kinds.ServiceInsight:
+			s.readOnlyRoutes(k, "/meshes/{mesh}/service-insights/{name}")
+		default:
+			if !k.Hidden {
+				s.kindRoutes(k)
+			}
 		}
-		s.kindRoutes(k)
 	}
+	s.insightRoutes()
+	s.overviewRoutes()
 	s.indexRoutes()
 }
 
@@ -126,6 +135,11 @@ func (s *Server) write1(ctx context.Context, key model.Key, o *model.Object) (*r
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", key, err)
+	}
+	if prior == nil && admitted.Kind == kinds.Mesh {
+		if err := s.MeshCreated(ctx, admitted); err != nil {
+			return nil, fmt.Errorf("give mesh %q what it starts with: %w", key.Name, err)
+		}
 	}
 	return rep, nil
 }

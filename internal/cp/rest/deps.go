@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weft/internal/cp/store"
+	"weft/internal/cp/summary"
 	"weft/internal/mesh/model"
 )
 
@@ -46,12 +47,19 @@ type Gate interface {
 
 // Deps is what the API needs.
 type Deps struct {
-	Store  store.Store
-	Gate   Gate
-	Kinds  []*model.Kind
-	Authn  Authenticator
-	Access Access
-	Log    *slog.Logger
+	Store store.Store
+	Gate  Gate
+	Kinds []*model.Kind
+	// Tables are those of now, for what is counted.
+	Tables func() model.Tables
+	Now    func() time.Time
+	// Naming says how internal services are addressed.
+	Naming summary.Naming
+	// MeshCreated gives a new mesh what it starts with.
+	MeshCreated func(ctx context.Context, mesh *model.Object) error
+	Authn       Authenticator
+	Access      Access
+	Log         *slog.Logger
 	// Observe counts a finished request.
 	Observe func(pattern, method string, status, bytes int, took time.Duration)
 	// BasePath is where the API begins, "/" usually; GUIPath where the GUI does.
