@@ -15,8 +15,9 @@ var HostnameGenerator = &model.Kind{
 	Display: "Hostname Generator", DisplayPlural: "Hostname Generators",
 	Scope: model.Global, Shape: model.SpecBlock,
 	Flow: model.GlobalToZone | model.ZoneToGlobal | model.GlobalWrites | model.ZoneWrites,
-	// Proxies take hostnames from the status of services.
-	Feeds:    model.FeedsNothing,
+	// Proxies take hostnames from the status of services, but those who write it
+	// read generators from the same snapshots.
+	Feeds:    model.FeedsLabels | model.FeedsSpec,
 	New:      func() any { return new(HostnameGeneratorSpec) },
 	Validate: validateHostnameGenerator,
 }
