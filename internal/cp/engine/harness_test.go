@@ -32,7 +32,7 @@ type world struct {
 
 var settings = view.Settings{
 	Zone: "zone-1", DNSDomain: "mesh", ServiceVIPPort: 80, ServiceVIPs: true,
-	InternalCIDRs: []string{"10.0.0.0/8"},
+	InternalCIDRs: []string{"10.0.0.0/8"}, Policies: catalog.Policies,
 }
 
 func newWorld(t testing.TB) *world {
