@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -274,9 +275,9 @@ func TestCorpusStored(t *testing.T) {
 			var stored *model.Object
 			for _, s := range steps {
 				switch {
-				case s.Method == "PUT":
+				case s.Method == http.MethodPut:
 					stored = playPut(t, dir, s)
-				case s.Method == "GET" && s.Expect.Status == 200 && strings.Count(s.Path, "/") > 1 && stored != nil:
+				case s.Method == http.MethodGet && s.Expect.Status == 200 && strings.Count(s.Path, "/") > 1 && stored != nil:
 					compareStored(t, dir+"/"+s.Expect.Body, stored)
 				}
 			}

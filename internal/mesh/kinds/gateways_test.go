@@ -75,6 +75,19 @@ func TestMeshGatewayRouteValidation(t *testing.T) {
 	})
 }
 
+func TestMeshGatewayRouteWarnings(t *testing.T) {
+	for conf, want := range map[string]int{
+		`{"tcp":{"rules":[{"backends":[{"destination":{"kuma.io/service":"a"}}]}]}}`:                               1,
+		`{"tcp":{"rules":[{"backends":[{"weight":1,"destination":{"kuma.io/service":"a"}}]}]}}`:                    0,
+		`{"http":{"rules":[{"matches":[{"method":"GET"}],"backends":[{"destination":{"kuma.io/service":"a"}}]}]}}`: 1,
+	} {
+		_, o := decoded[MeshGatewayRouteSpec](t, MeshGatewayRoute, gatewaySelector+`,"conf":`+conf)
+		if w := MeshGatewayRoute.Warn(o); len(w) != want {
+			t.Errorf("%s: %v", conf, w)
+		}
+	}
+}
+
 func TestProxyTemplateValidation(t *testing.T) {
 	mods := func(m string) string { return gatewaySelector + `,"conf":{"modifications":[` + m + `]}` }
 	const at = "conf.modifications[0]."

@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"weft/internal/mesh/model"
@@ -17,6 +19,7 @@ var MeshGatewayRoute = &model.Kind{
 	Policy:   &model.PolicyInfo{},
 	New:      func() any { return new(MeshGatewayRouteSpec) },
 	Validate: validateMeshGatewayRoute,
+	Warn:     warnMeshGatewayRoute,
 }
 
 // MeshGatewayRouteSpec says on which listeners routes exist and which.
@@ -411,6 +414,29 @@ func checkGatewayBackends(backends []GatewayBackend, v *model.Violations) {
 	for i := range backends {
 		checkDestination(backends[i].Destination, v.At(i, "destination"))
 	}
+}
+
+// warnMeshGatewayRoute warns about rules that lead nowhere.
+func warnMeshGatewayRoute(o *model.Object) []string {
+	var warnings []string
+	check := func(path string, i int, backends []GatewayBackend) {
+		weighted := func(b GatewayBackend) bool { return b.Weight > 0 }
+		if len(backends) > 0 && !slices.ContainsFunc(backends, weighted) {
+			warnings = append(warnings, fmt.Sprintf("%s[%d].backends: no backend has a weight above 0, so the rule leads nowhere", path, i))
+		}
+	}
+	c := model.Spec[MeshGatewayRouteSpec](o).Conf
+	if c != nil && c.HTTP != nil {
+		for i := range c.HTTP.Rules {
+			check("conf.http.rules", i, c.HTTP.Rules[i].Backends)
+		}
+	}
+	if c != nil && c.TCP != nil {
+		for i := range c.TCP.Rules {
+			check("conf.tcp.rules", i, c.TCP.Rules[i].Backends)
+		}
+	}
+	return warnings
 }
 
 // checkDestination checks the tags that name a service.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"weft/internal/mesh/model"
 )
@@ -22,7 +24,7 @@ var MeshService = &model.Kind{
 	NewStatus: func() any { return new(MeshServiceStatus) },
 	Default:   defaultMeshService,
 	Validate:  validateMeshService,
-	Warn:      warnDNSName,
+	Warn:      warnMeshService,
 }
 
 // States of a MeshService.
@@ -299,6 +301,17 @@ func validateMeshService(o *model.Object, v *model.Violations) {
 		}
 		seen[k] = true
 	}
+}
+
+func warnMeshService(o *model.Object) []string {
+	warnings := warnDNSName(o)
+	for i, p := range model.Spec[MeshServiceSpec](o).Ports {
+		if !slices.Contains(appProtocols(), p.Protocol()) {
+			warnings = append(warnings, fmt.Sprintf("spec.ports[%d].appProtocol: %q is not known and handled as tcp; known are %s",
+				i, p.AppProtocol, strings.Join(appProtocols(), ", ")))
+		}
+	}
+	return warnings
 }
 
 // validateServiceName bounds the display name, which becomes part of DNS names.

@@ -36,7 +36,7 @@ func parseUserTemplate(text string, funcs template.FuncMap) (*userTemplate, erro
 	if t.Tree == nil { // only comments or definitions
 		return &userTemplate{t}, nil
 	}
-	if err := checkNodes(t.Tree.Root); err != nil {
+	if err := checkNodes(t.Root); err != nil {
 		return nil, err
 	}
 	return &userTemplate{t}, nil
