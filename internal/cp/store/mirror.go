@@ -180,12 +180,9 @@ func (m *Mirror) remove(n *node) {
 	m.unlink(n)
 	m.disown(n)
 	n.object, n.rev = nil, m.rev
-	for w := range m.watchers {
-		if w.started && w.seen >= n.born {
-			m.graves[n.key] = n
-			m.link(n)
-			return
-		}
+	if m.mourned(n) {
+		m.graves[n.key] = n
+		m.link(n)
 	}
 }
 

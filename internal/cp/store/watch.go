@@ -73,10 +73,14 @@ func (w *watch) take() (Batch, bool, error) {
 		w.started, w.seen = true, m.rev
 		return Batch{Rev: m.rev, Full: true, Events: m.all()}, true, nil
 	}
-	events := m.since(w.seen)
-	before := w.seen
+	nodes := m.since(w.seen)
 	w.seen = m.rev
-	m.bury(before)
+	events := make([]Event, len(nodes))
+	for i, n := range nodes {
+		// An unreadable object is as good as gone for who watches.
+		events[i] = Event{Key: n.key, Object: n.object}
+		m.bury(n)
+	}
 	return Batch{Rev: m.rev, Events: events}, len(events) > 0, nil
 }
 
@@ -98,37 +102,33 @@ func (m *Mirror) all() []Event {
 	return out
 }
 
-func (m *Mirror) since(rev uint64) []Event {
-	var out []Event
+// since returns the nodes that changed after a revision, oldest change first.
+func (m *Mirror) since(rev uint64) []*node {
+	var out []*node
 	for n := m.newest; n != nil && n.rev > rev; n = n.prev {
-		// An unreadable object is as good as gone for who watches.
-		out = append(out, Event{Key: n.key, Object: n.object})
+		out = append(out, n)
 	}
 	slices.Reverse(out)
 	return out
 }
 
-// bury forgets the deletions that all watchers know. before is where the
-// watcher that moved stood: if another one is as slow, nothing can be forgotten.
-func (m *Mirror) bury(before uint64) {
-	if len(m.graves) == 0 {
-		return
+// bury forgets a deletion unless a watcher has still to hear of it.
+func (m *Mirror) bury(n *node) {
+	if m.graves[n.key] == n && !m.mourned(n) {
+		delete(m.graves, n.key)
+		m.unlink(n)
 	}
-	slowest := m.rev
+}
+
+// mourned tells whether a watcher knows the object that was deleted, and does
+// not know that it was.
+func (m *Mirror) mourned(n *node) bool {
 	for w := range m.watchers {
-		if w.started {
-			slowest = min(slowest, w.seen)
+		if w.started && n.born <= w.seen && w.seen < n.rev {
+			return true
 		}
 	}
-	if slowest <= before {
-		return
-	}
-	for k, n := range m.graves {
-		if n.rev <= slowest {
-			delete(m.graves, k)
-			m.unlink(n)
-		}
-	}
+	return false
 }
 
 // Close implements Watch.
@@ -140,6 +140,8 @@ func (w *watch) Close() {
 	}
 	w.closed = true
 	delete(w.m.watchers, w)
-	w.m.bury(0)
+	for _, n := range w.m.since(w.seen) {
+		w.m.bury(n)
+	}
 	w.wake()
 }

@@ -64,6 +64,7 @@ func (c *campaign) run(ctx context.Context, lead func(ctx context.Context)) erro
 	var seen int64 = -1
 	since, quiet := time.Now(), false
 	for {
+		start := time.Now()
 		won, at, err := c.try(ctx, seen, time.Since(since) >= c.Lease)
 		switch {
 		case ctx.Err() != nil:
@@ -73,7 +74,7 @@ func (c *campaign) run(ctx context.Context, lead func(ctx context.Context)) erro
 		case err != nil && !quiet:
 			c.log.Warn("leader election does not reach the database, trying again", "error", err)
 		case err == nil && won:
-			c.hold(ctx, lead)
+			c.hold(ctx, start, lead)
 			at, since = -1, time.Now()
 		case err == nil && at != seen:
 			since = time.Now()
@@ -117,9 +118,13 @@ func (c *campaign) try(ctx context.Context, seen int64, expired bool) (won bool,
 	return won, at, err
 }
 
-// hold leads as long as heartbeats succeed. If they do not for most of a lease,
-// it ends before another instance may begin.
-func (c *campaign) hold(ctx context.Context, lead func(ctx context.Context)) {
+// hold leads as long as heartbeats succeed; good is a moment before the last one
+// that did. If they do not for most of a lease, it ends before another instance
+// may begin.
+func (c *campaign) hold(ctx context.Context, good time.Time, lead func(ctx context.Context)) {
+	if time.Since(good) >= c.Lease-c.Heartbeat {
+		return // the database answered so late that the lease is nearly over
+	}
 	leading, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan struct{})
@@ -129,7 +134,6 @@ func (c *campaign) hold(ctx context.Context, lead func(ctx context.Context)) {
 	}()
 	// Heartbeats go on until all tasks have ended, so that nobody begins before.
 	beating := context.WithoutCancel(ctx)
-	good := time.Now()
 	for {
 		select {
 		case <-done:

@@ -133,6 +133,7 @@ func (w *writers) settle(t *testing.T, s store.Store, consumers ...*consumer) {
 
 // TestServerRestarts stops and kills the server under writers and watchers.
 func TestServerRestarts(t *testing.T) {
+	t.Parallel()
 	server := pgtest.StartServer(t, "fsync=off")
 	c := config(server.Database(t))
 	if _, err := postgres.Migrate(t.Context(), c); err != nil {
@@ -159,6 +160,7 @@ func TestServerRestarts(t *testing.T) {
 // TestConnectionsKilled ends all connections of the control planes at once, again
 // and again, those of the watches too.
 func TestConnectionsKilled(t *testing.T) {
+	t.Parallel()
 	d := pgtest.Start(t)
 	c := config(d)
 	if _, err := postgres.Migrate(t.Context(), c); err != nil {
@@ -177,6 +179,7 @@ func TestConnectionsKilled(t *testing.T) {
 
 // TestStoreDies closes one of two stores under writers; the other one goes on.
 func TestStoreDies(t *testing.T) {
+	t.Parallel()
 	c := migrated(t)
 	a, b := open(t, c), open(t, c)
 	cb := watch(t, b)
@@ -337,6 +340,7 @@ func (w *wire) cut() {
 // TestDatabaseHangs: a database that takes everything and answers nothing holds
 // nobody longer than the timeout, and is found again when it answers.
 func TestDatabaseHangs(t *testing.T) {
+	t.Parallel()
 	d := pgtest.Start(t)
 	c := config(d)
 	if _, err := postgres.Migrate(t.Context(), c); err != nil {
@@ -389,6 +393,7 @@ func TestDatabaseHangs(t *testing.T) {
 
 // TestNobodyNotifies: without the trigger changes are polled.
 func TestNobodyNotifies(t *testing.T) {
+	t.Parallel()
 	d := pgtest.Start(t)
 	c := config(d)
 	if _, err := postgres.Migrate(t.Context(), c); err != nil {
@@ -419,6 +424,7 @@ func TestNobodyNotifies(t *testing.T) {
 
 // TestLostNotification: a change that nobody told of is found by comparing.
 func TestLostNotification(t *testing.T) {
+	t.Parallel()
 	d := pgtest.Start(t)
 	c := config(d)
 	if _, err := postgres.Migrate(t.Context(), c); err != nil {
@@ -458,6 +464,7 @@ func TestLostNotification(t *testing.T) {
 // TestReadReplica: reads that may be stale go there in the given proportion, all
 // others never; without it they go to the primary.
 func TestReadReplica(t *testing.T) {
+	t.Parallel()
 	primary, replica := pgtest.StartServer(t, "fsync=off"), pgtest.StartServer(t, "fsync=off")
 	c, other := config(primary.Database(t)), config(replica.Database(t))
 	if c.DBName != other.DBName {
