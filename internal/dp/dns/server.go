@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -67,11 +66,10 @@ func LibraryVersion() string {
 // Server is a CoreDNS inside this process.
 type Server struct {
 	instance *caddy.Instance
-	log      *slog.Logger
 }
 
 // Start opens the ports and serves at once.
-func Start(corefile string, log *slog.Logger) (*Server, error) {
+func Start(corefile string) (*Server, error) {
 	if err := register(); err != nil {
 		return nil, fmt.Errorf("set up DNS plugins: %w", err)
 	}
@@ -87,7 +85,7 @@ func Start(corefile string, log *slog.Logger) (*Server, error) {
 	if len(instance.Servers()) == 0 {
 		return nil, errors.New("start DNS server: the Corefile has no server block")
 	}
-	return &Server{instance: instance, log: log}, nil
+	return &Server{instance: instance}, nil
 }
 
 func explainStart(err error) error {

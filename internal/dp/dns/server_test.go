@@ -3,7 +3,6 @@ package dns
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -134,7 +133,7 @@ func start(t testing.TB, s settings, resolvers string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := Start(corefile, slog.New(slog.DiscardHandler))
+	server, err := Start(corefile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +284,7 @@ func TestTwoServersStartAndStopCleanly(t *testing.T) {
 			if resp.StatusCode != 200 {
 				t.Errorf("metrics: %s", resp.Status)
 			}
-			if _, err := Start(fmt.Sprintf(".:%d {\nwhoami\n}", port), slog.New(slog.DiscardHandler)); err == nil {
+			if _, err := Start(fmt.Sprintf(".:%d {\nwhoami\n}", port)); err == nil {
 				t.Error("a second server shares the port")
 			}
 			// A second one at the same time, on other ports.
@@ -316,7 +315,7 @@ func TestStartRefuses(t *testing.T) {
 		"syntax":         {".:0 {\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := Start(tc.corefile, slog.New(slog.DiscardHandler))
+			s, err := Start(tc.corefile)
 			if err == nil {
 				_ = s.Stop()
 				t.Fatal("started")

@@ -1,0 +1,186 @@
+package dp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"weft/internal/dp/accesslog"
+	"weft/internal/dp/dns"
+	"weft/internal/dp/envoy"
+	"weft/internal/dp/process"
+	"weft/internal/dp/readiness"
+)
+
+// service is Envoy with its helpers, all ports open, nothing running yet.
+type service struct {
+	log        *slog.Logger
+	admin      *envoy.Admin
+	reporter   *readiness.Reporter // nil when turned off
+	serving    atomic.Bool
+	components []component
+	// closers give back what was opened if a later step fails.
+	closers []func() error
+}
+
+// open opens all ports and pipes before anything runs, so that a port in use
+// is one clear error and Envoy finds its helpers there.
+func (p *proxy) open(ctx context.Context) (*service, error) {
+	s := &service{log: p.deps.Log, admin: envoy.NewAdmin(p.document)}
+	steps := []func(context.Context, *service) error{p.openReadiness, p.openAccessLog, p.openDNS, p.openEnvoy}
+	for _, step := range steps {
+		if err := step(ctx, s); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	return s, nil
+}
+
+func (s *service) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *service) add(name string, vital bool, run func(context.Context) error, closer func() error) {
+	s.components = append(s.components, component{name: name, vital: vital, run: run})
+	if closer != nil {
+		s.closers = append(s.closers, closer)
+	}
+}
+
+func (p *proxy) openReadiness(_ context.Context, s *service) error {
+	port := p.config.Dataplane.ReadinessPort
+	if port == 0 {
+		return nil
+	}
+	r, err := readiness.Listen(p.document.AdminAddress, port)
+	if err != nil {
+		return err
+	}
+	s.reporter = r
+	s.add("readiness", true, r.Run, r.Close)
+	return nil
+}
+
+func (p *proxy) openAccessLog(_ context.Context, s *service) error {
+	path := socketPath(p.dirs.sockets, "kuma-al", p.name, p.mesh)
+	log := p.deps.Log.With("helper", "access log")
+	first, err := accesslog.Open(path, log)
+	if err != nil {
+		return err
+	}
+	run := func(ctx context.Context) error {
+		a := first
+		if first = nil; a == nil { // started again after a failure
+			var err error
+			if a, err = accesslog.Open(path, log); err != nil {
+				return err
+			}
+		}
+		return a.Run(ctx)
+	}
+	s.add("access log", false, run, first.Close)
+	return nil
+}
+
+func (p *proxy) openDNS(_ context.Context, s *service) error {
+	if !p.usesDNS() {
+		return nil
+	}
+	log := p.deps.Log.With("helper", "dns")
+	text, source, err := dns.Template(p.config.DNS.CoreDNSConfigTemplatePath, p.response.Sidecar.Networking.CorefileTemplate)
+	if err != nil {
+		return err
+	}
+	corefile, path, err := dns.Corefile(text, p.config.DNS, p.dirs.dns)
+	if err != nil {
+		return err
+	}
+	if p.coreDNS != nil {
+		external := &process.Process{
+			Name: "CoreDNS", Path: p.coreDNS.Path, Args: p.coreDNS.Args(path),
+			Stdout: p.deps.Stdout, Stderr: p.deps.Stderr, Log: log,
+		}
+		s.add("dns", true, external.Run, nil)
+		return nil
+	}
+	server, err := dns.Start(corefile)
+	if err != nil {
+		return fmt.Errorf("%w (Corefile template: %s)", err, source)
+	}
+	log.Info("DNS server started", "port", p.config.DNS.CoreDNSPort, "corefile_template", source, "version", dns.LibraryVersion())
+	s.add("dns", true, server.Run, server.Stop)
+	return nil
+}
+
+func (p *proxy) openEnvoy(_ context.Context, s *service) error {
+	level := p.config.Runtime.EnvoyLogLevel
+	if level == "" {
+		level = p.deps.LogLevel
+	}
+	e, err := envoy.Prepare(envoy.Options{
+		Path: p.envoyPath, ConfigDir: p.dirs.config, Bootstrap: p.response.Bootstrap,
+		DrainTime: p.config.Dataplane.DrainTime.Duration,
+		LogLevel:  level, ComponentLogLevel: p.config.Runtime.EnvoyComponentLogLevel,
+		Concurrency: p.config.Runtime.Concurrency,
+		Stdout:      p.deps.Stdout, Stderr: p.deps.Stderr,
+	}, p.deps.Log)
+	if err != nil {
+		return err
+	}
+	s.add("envoy", true, e.Run, nil)
+	return nil
+}
+
+// report passes a state on to whoever asks for readiness.
+func (s *service) report(state readiness.State) {
+	if s.reporter != nil {
+		s.reporter.Advance(state)
+	}
+}
+
+const (
+	readyInterval = 20 * time.Millisecond
+	// slowStart is when a person should look why there is no configuration.
+	slowStart = 15 * time.Second
+)
+
+// watchReady reports the proxy as ready once Envoy has its configuration.
+// Later it is not asked again: an Envoy that is busy is not an Envoy that is
+// gone, and its end is noticed anyway.
+func (s *service) watchReady(ctx context.Context, began time.Time) {
+	if s.admin == nil {
+		s.becomeReady(began)
+		return
+	}
+	slow := time.NewTimer(slowStart)
+	defer slow.Stop()
+	tick := time.NewTicker(readyInterval)
+	defer tick.Stop()
+	for {
+		if s.admin.Ready(ctx) {
+			s.becomeReady(began)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-slow.C:
+			s.log.Warn("Envoy still waits for its configuration; its log says whether the control plane refuses it (token, missing object) or cannot be reached")
+			tick.Reset(time.Second)
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *service) becomeReady(began time.Time) {
+	s.serving.Store(true)
+	s.report(readiness.Ready)
+	s.log.Info("proxy is ready", "after", time.Since(began).Round(time.Millisecond).String())
+}
