@@ -18,9 +18,15 @@ import (
 // without an address) is left out, so that one bad endpoint does not cost the
 // others.
 func Assignment(ref ir.EndpointsRef, eps []ir.Endpoint) *xds.Resource {
-	cla := loadAssignment(ref.Name, slices.DeleteFunc(slices.Clone(eps), func(e ir.Endpoint) bool {
+	eps = slices.DeleteFunc(slices.Clone(eps), func(e ir.Endpoint) bool {
 		return e.Address == "" || e.Port > 65535
-	}))
+	})
+	var cla *endpoint.ClusterLoadAssignment
+	if rule := ref.Locality.Rule(); rule != nil {
+		cla = placedAssignment(ref.Name, eps, rule)
+	} else {
+		cla = loadAssignment(ref.Name, eps)
+	}
 	r, err := encode(xds.Endpoints, ref.Name, cla)
 	if err != nil { // only an empty name is left to break a rule: a programming error
 		panic("envoy: " + err.Error())
@@ -56,6 +62,44 @@ func loadAssignment(name string, eps []ir.Endpoint) *endpoint.ClusterLoadAssignm
 			cla.Endpoints = append(cla.Endpoints, group)
 		}
 		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(e))
+	}
+	return cla
+}
+
+// placedAssignment puts endpoints where a rule says, localities by zone and
+// sub-zone.
+func placedAssignment(name string, eps []ir.Endpoint, rule *ir.Locality) *endpoint.ClusterLoadAssignment {
+	type placed struct {
+		ir.Place
+		e ir.Endpoint
+	}
+	var list []placed
+	for _, e := range eps {
+		if p, ok := rule.Place(e); ok {
+			list = append(list, placed{p, e})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.SubZone, b.SubZone), cmp.Compare(a.Priority, b.Priority),
+			cmp.Compare(a.e.Address, b.e.Address), cmp.Compare(a.e.Port, b.e.Port))
+	})
+	cla := &endpoint.ClusterLoadAssignment{ClusterName: name}
+	if rule.Overprovisioning > 0 {
+		cla.Policy = &endpoint.ClusterLoadAssignment_Policy{OverprovisioningFactor: wrapperspb.UInt32(rule.Overprovisioning)}
+	}
+	for i, p := range list {
+		if i == 0 || p.Place != list[i-1].Place {
+			group := &endpoint.LocalityLbEndpoints{Priority: p.Priority}
+			if p.Zone != "" || p.SubZone != "" {
+				group.Locality = &core.Locality{Zone: p.Zone, SubZone: p.SubZone}
+			}
+			if p.Weight > 0 {
+				group.LoadBalancingWeight = wrapperspb.UInt32(p.Weight)
+			}
+			cla.Endpoints = append(cla.Endpoints, group)
+		}
+		group := cla.Endpoints[len(cla.Endpoints)-1]
+		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(p.e))
 	}
 	return cla
 }

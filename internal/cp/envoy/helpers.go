@@ -75,8 +75,10 @@ func addProbes(l *list, p *ir.Proxy) error {
 		}
 		vh.Routes = append(vh.Routes, r)
 	}
-	chain, err := utilityManager(statName(probeName),
-		&route.RouteConfiguration{Name: "probe:route_configuration", VirtualHosts: []*route.VirtualHost{vh}}, p.IPv6)
+	chain, err := utilityManager(statName(probeName), &route.RouteConfiguration{
+		Name: "probe:route_configuration", VirtualHosts: []*route.VirtualHost{vh},
+		ValidateClusters: wrapperspb.Bool(false), // no listener is refused because a cluster comes later
+	}, p.IPv6)
 	if err != nil {
 		return fmt.Errorf("probes: %w", err)
 	}
