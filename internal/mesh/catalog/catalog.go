@@ -16,11 +16,15 @@ import (
 	"weft/internal/mesh/policy/meshfaultinjection"
 	"weft/internal/mesh/policy/meshhealthcheck"
 	"weft/internal/mesh/policy/meshhttproute"
+	"weft/internal/mesh/policy/meshloadbalancingstrategy"
+	"weft/internal/mesh/policy/meshmetric"
+	"weft/internal/mesh/policy/meshpassthrough"
 	"weft/internal/mesh/policy/meshratelimit"
 	"weft/internal/mesh/policy/meshretry"
 	"weft/internal/mesh/policy/meshtcproute"
 	"weft/internal/mesh/policy/meshtimeout"
 	"weft/internal/mesh/policy/meshtls"
+	"weft/internal/mesh/policy/meshtrace"
 	"weft/internal/mesh/policy/meshtrafficpermission"
 )
 
@@ -65,7 +69,10 @@ var Kinds = []*model.Kind{
 	meshhttproute.Policy.Kind,
 	meshtcproute.Policy.Kind,
 	meshtls.Policy.Kind,
+	meshloadbalancingstrategy.Policy.Kind,
+	meshpassthrough.Policy.Kind,
 	meshaccesslog.Policy.Kind,
+	meshtrace.Policy.Kind,
 	meshfaultinjection.Policy.Kind,
 	meshratelimit.Policy.Kind,
 	meshtimeout.Policy.Kind,
@@ -73,6 +80,7 @@ var Kinds = []*model.Kind{
 	meshhealthcheck.Policy.Kind,
 	meshcircuitbreaker.Policy.Kind,
 	meshretry.Policy.Kind,
+	meshmetric.Policy.Kind,
 }
 
 // Policies lists the targetRef policies in the order in which they are applied
@@ -81,7 +89,10 @@ var Policies = []*policy.Policy{
 	meshhttproute.Policy,
 	meshtcproute.Policy,
 	meshtls.Policy,
+	meshloadbalancingstrategy.Policy,
+	meshpassthrough.Policy,
 	meshaccesslog.Policy,
+	meshtrace.Policy,
 	meshfaultinjection.Policy,
 	meshratelimit.Policy,
 	meshtimeout.Policy,
@@ -89,6 +100,7 @@ var Policies = []*policy.Policy{
 	meshhealthcheck.Policy,
 	meshcircuitbreaker.Policy,
 	meshretry.Policy,
+	meshmetric.Policy,
 }
 
 // ByName returns the kind whose objects say that type, or nil.

@@ -48,8 +48,7 @@ type EndpointsRef struct {
 	Dest DestKey
 	// Subset restricts to endpoints with these tags: "k=v,k2=v2", sorted.
 	Subset string
-	// Locality is the rule for priorities and weights; the zero value spreads
-	// over all endpoints alike. See Locality.
+	// Locality is the rule for priorities and weights, "" = none.
 	Locality LocalityKey
 }
 
@@ -61,8 +60,8 @@ type DestKey struct {
 	Section string // resource port: name, or number where unnamed
 }
 
-// LocalityKey names a locality rule by the hash of its Locality; the engine
-// keeps the rule beside it. "" = none.
+// LocalityKey is a Locality in a comparable form; see Locality.Key. "" = none:
+// endpoints stand where they say.
 type LocalityKey string
 
 // Endpoint is an address with what is known of it.

@@ -85,6 +85,8 @@ type PrometheusEndpoint struct {
 type OTelMetrics struct {
 	Name    string
 	Backend string
+	// Socket is the pipe that kuma-dp writes to.
+	Socket  string
 	Refresh time.Duration
 }
 
