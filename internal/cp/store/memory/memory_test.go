@@ -31,3 +31,7 @@ func TestClock(t *testing.T) {
 		t.Fatalf("update after a jump: %v %v", o, err)
 	}
 }
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Benchmark(b, func(*testing.B) store.Store { return memory.New() })
+}

@@ -25,3 +25,13 @@ func TestConformance(t *testing.T) {
 		}}
 	})
 }
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Benchmark(b, func(b *testing.B) store.Store {
+		s, err := Open(b.Context(), Options{Path: filepath.Join(b.TempDir(), "kuma.db"), Kinds: storetest.Kinds})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	})
+}
