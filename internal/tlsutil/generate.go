@@ -19,11 +19,23 @@ import (
 	"time"
 )
 
-// validity of certificates that we make for servers.
-const validity = 10 * 365 * 24 * time.Hour
+// How long what we make is valid. The authority outlives several server
+// certificates, because everybody who trusts it has to be told of a new one.
+const (
+	serverValidity    = 10 * 365 * 24 * time.Hour
+	authorityValidity = 3 * serverValidity
+)
 
-// ours marks certificates that kuma-cp made for itself and may replace.
-var ours = pkix.Name{Organization: []string{"weft"}, OrganizationalUnit: []string{"made by kuma-cp"}, CommonName: "kuma-cp"}
+// subject marks certificates that kuma-cp made for itself and may replace.
+func subject(name string) pkix.Name {
+	return pkix.Name{Organization: []string{"weft"}, OrganizationalUnit: []string{"made by kuma-cp"}, CommonName: name}
+}
+
+// isOurs tells whether kuma-cp made the certificate for itself.
+func isOurs(c *x509.Certificate) bool {
+	s := subject("")
+	return slices.Equal(c.Subject.Organization, s.Organization) && slices.Equal(c.Subject.OrganizationalUnit, s.OrganizationalUnit)
+}
 
 // newKey returns a key for a server: ECDSA P-256, which takes no noticeable time
 // to make and little to use, or RSA.
@@ -34,24 +46,73 @@ func newKey(asRSA bool) (crypto.Signer, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
-// selfSigned returns the PEM form of a certificate that is its own authority:
-// clients that are given it as CA trust it. Made anew with the same key it is
-// still trusted by those who were given an earlier one, because the earlier one
-// has the same name and key and is therefore a valid issuer.
-func selfSigned(key crypto.Signer, hosts []string, now time.Time) ([]byte, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+// authority signs server certificates.
+type authority struct {
+	cert *x509.Certificate
+	pem  []byte
+	key  crypto.Signer
+}
+
+// newAuthority makes an authority that can sign servers and nothing else.
+func newAuthority(now time.Time) (*authority, error) {
+	key, err := newKey(false)
 	if err != nil {
-		return nil, fmt.Errorf("make serial number: %w", err)
+		return nil, fmt.Errorf("make key of authority: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
 	}
 	t := &x509.Certificate{
-		SerialNumber:          serial.Add(serial, big.NewInt(1)),
-		Subject:               ours,
+		SerialNumber:          serial,
+		Subject:               subject("kuma-cp CA"),
 		NotBefore:             now.Add(-5 * time.Minute),
-		NotAfter:              now.Add(validity),
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		NotAfter:              now.Add(authorityValidity),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("make certificate of authority: %w", err)
+	}
+	return parseAuthority(encodeCert(der), key)
+}
+
+func parseAuthority(text []byte, key crypto.Signer) (*authority, error) {
+	cert, err := parseLeaf(text)
+	if err != nil {
+		return nil, err
+	}
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(cert.PublicKey) || !cert.IsCA {
+		return nil, errors.New("the authority and its key do not belong together")
+	}
+	return &authority{cert: cert, pem: text, key: key}, nil
+}
+
+// issue returns the PEM form of a server certificate followed by its authority,
+// so that the text can be given to clients as what they have to trust. The server
+// certificate has no basic constraints: kuma-dp's control planes refuse a text
+// whose first certificate says that it is no authority.
+func (a *authority) issue(key crypto.Signer, hosts []string, now time.Time) ([]byte, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	end := now.Add(serverValidity)
+	if end.After(a.cert.NotAfter) {
+		end = a.cert.NotAfter
+	}
+	t := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      subject("kuma-cp"),
+		NotBefore:    now.Add(-5 * time.Minute),
+		NotAfter:     end,
+		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
@@ -60,11 +121,31 @@ func selfSigned(key crypto.Signer, hosts []string, now time.Time) ([]byte, error
 			t.DNSNames = append(t.DNSNames, h)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	der, err := x509.CreateCertificate(rand.Reader, t, a.cert, key.Public(), a.key)
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+	return append(encodeCert(der), a.pem...), nil
+}
+
+func newSerial() (*big.Int, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("make serial number: %w", err)
+	}
+	return serial.Add(serial, big.NewInt(1)), nil
+}
+
+func encodeCert(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func parseLeaf(text []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, errors.New("it does not begin with a PEM certificate")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }
 
 func keyPEM(key crypto.Signer) ([]byte, error) {
@@ -90,13 +171,6 @@ func parseKey(text []byte) (crypto.Signer, error) {
 		return nil, errors.New("it cannot sign")
 	}
 	return signer, nil
-}
-
-// isOurs tells whether kuma-cp made the certificate for itself.
-func isOurs(c *x509.Certificate) bool {
-	return slices.Equal(c.Subject.Organization, ours.Organization) &&
-		slices.Equal(c.Subject.OrganizationalUnit, ours.OrganizationalUnit) &&
-		c.Subject.CommonName == ours.CommonName
 }
 
 // missing returns the hosts for which the certificate is not valid.

@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,10 +13,13 @@ import (
 	"time"
 )
 
-// Names of the files of the certificate that kuma-cp makes for itself.
+// Names of the files that kuma-cp makes for itself. OwnCertFile holds the
+// certificate of the server and then that of its authority.
 const (
-	OwnCertFile = "kuma-cp.crt"
-	OwnKeyFile  = "kuma-cp.key"
+	OwnCertFile  = "kuma-cp.crt"
+	OwnKeyFile   = "kuma-cp.key"
+	ownCAFile    = "kuma-cp-ca.crt"
+	ownCAKeyFile = "kuma-cp-ca.key"
 )
 
 // Wish is what a certificate that kuma-cp makes for itself must be good for.
@@ -32,13 +34,16 @@ type Wish struct {
 // KeepOwn returns the files in dir with the certificate of a control plane to
 // which nobody gave one. It makes them at first, uses them from then on, and
 // renews a certificate that it made when it is about to expire or lacks one of
-// the hosts. The key stays the same, so who trusts the old certificate trusts the
-// new one. Files that somebody else put there are used as they are.
+// the hosts. All are signed by one authority that stays, so Envoys and others who
+// were told to trust the old certificate trust the new one. (The same key in a new
+// self-signed certificate would not do: OpenSSL and BoringSSL want to find a
+// self-signed certificate exactly as it is.) Files that somebody else put there
+// are used as they are.
 func KeepOwn(dir string, w Wish, log *slog.Logger, now time.Time) (certFile, keyFile string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", "", fmt.Errorf("make the folder for kuma-cp's files: %w", err)
 	}
-	k := &own{cert: filepath.Join(dir, OwnCertFile), key: filepath.Join(dir, OwnKeyFile), Wish: w, log: log, now: now}
+	k := &own{dir: dir, cert: filepath.Join(dir, OwnCertFile), key: filepath.Join(dir, OwnKeyFile), Wish: w, log: log, now: now}
 	if err := k.keep(); err != nil {
 		return "", "", err
 	}
@@ -47,6 +52,7 @@ func KeepOwn(dir string, w Wish, log *slog.Logger, now time.Time) (certFile, key
 
 type own struct {
 	Wish
+	dir       string
 	cert, key string
 	log       *slog.Logger
 	now       time.Time
@@ -138,14 +144,18 @@ func (k *own) make(keyText []byte, why string) error {
 			return fmt.Errorf("write the key of kuma-cp's certificate: %w", err)
 		}
 	}
-	text, err := selfSigned(key, k.Hosts, k.now)
+	ca, err := k.authority()
+	if err != nil {
+		return err
+	}
+	text, err := ca.issue(key, k.Hosts, k.now)
 	if err != nil {
 		return err
 	}
 	if err := writeFile(k.cert, text); err != nil {
 		return fmt.Errorf("write the certificate of kuma-cp: %w", err)
 	}
-	k.log.Info("made a certificate for the servers of kuma-cp", "file", k.cert, "reason", why, "names", k.Hosts, "same_key", keyText != nil)
+	k.log.Info("made a certificate for the servers of kuma-cp", "file", k.cert, "reason", why, "names", k.Hosts, "not_after", k.now.Add(serverValidity))
 	return nil
 }
 
@@ -171,12 +181,44 @@ func (k *own) tighten() {
 	}
 }
 
-func parseLeaf(text []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("it does not begin with a PEM certificate")
+// authority returns the authority of dir; a missing, broken or old one is made
+// anew, of which everybody who trusted it has to be told.
+func (k *own) authority() (*authority, error) {
+	certFile, keyFile := filepath.Join(k.dir, ownCAFile), filepath.Join(k.dir, ownCAKeyFile)
+	ca, err := readAuthority(certFile, keyFile)
+	if err == nil && k.now.Add(renewBefore).Before(ca.cert.NotAfter) && !k.now.Before(ca.cert.NotBefore) {
+		return ca, nil
 	}
-	return x509.ParseCertificate(block.Bytes)
+	if !errors.Is(err, fs.ErrNotExist) {
+		k.log.Warn("make a new authority for the certificate of kuma-cp; give it to those who were told to trust the old one", "file", certFile, "error", err)
+	}
+	if ca, err = newAuthority(k.now); err != nil {
+		return nil, err
+	}
+	text, err := keyPEM(ca.key)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(writeFile(keyFile, text), writeFile(certFile, ca.pem)); err != nil {
+		return nil, fmt.Errorf("write the authority of kuma-cp's certificate: %w", err)
+	}
+	return ca, nil
+}
+
+func readAuthority(certFile, keyFile string) (*authority, error) {
+	text, err := os.ReadFile(certFile)
+	if err != nil {
+		return nil, err
+	}
+	keyText, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(keyText)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", keyFile, err)
+	}
+	return parseAuthority(text, key)
 }
 
 // writeFile replaces a file at once, readable by its owner only.
