@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
 
@@ -51,7 +52,7 @@ type VIPOutbound struct {
 
 // VIPConfigName is the name of the Config that holds the older virtual addresses
 // of a mesh.
-func VIPConfigName(mesh string) string { return "kuma-" + mesh + "-dns-vips" }
+func VIPConfigName(mesh string) string { return kinds.VIPsName(mesh) }
 
 // Encode returns the text of the Config object.
 func (v VIPs) Encode() (string, error) {

@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"strings"
+
 	"weft/internal/mesh/model"
 )
 
@@ -10,11 +12,26 @@ var Config = &model.Kind{
 	Name: "Config", Plural: "configs",
 	Display: "Config", DisplayPlural: "Configs",
 	Scope: model.Global, Shape: model.Flat,
-	Flow:     model.GlobalToZone | model.KeepsName,
+	Flow: model.GlobalToZone | model.KeepsName,
 	// The virtual addresses of a mesh are kept in one of them.
 	Feeds:    model.FeedsSpec,
 	ReadOnly: true, Hidden: true,
 	New: func() any { return new(ConfigSpec) },
+	// Those that belong to a mesh go with it.
+	Owner: func(o *model.Object) (model.Key, bool) {
+		mesh, ok := MeshOfVIPs(o.Meta.Name)
+		return Mesh.Key("", mesh), ok
+	},
+}
+
+// VIPsName is the name of the Config that holds the virtual addresses of a mesh.
+func VIPsName(mesh string) string { return "kuma-" + mesh + "-dns-vips" }
+
+// MeshOfVIPs returns the mesh whose virtual addresses a Config holds.
+func MeshOfVIPs(name string) (mesh string, ok bool) {
+	rest, prefixed := strings.CutPrefix(name, "kuma-")
+	mesh, suffixed := strings.CutSuffix(rest, "-dns-vips")
+	return mesh, prefixed && suffixed && mesh != ""
 }
 
 // ConfigClusterID is the name of the Config that holds the id of the cluster.

@@ -1,0 +1,80 @@
+package cp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"weft/internal/config"
+	"weft/internal/cp/store"
+	"weft/internal/cp/store/memory"
+	"weft/internal/cp/store/postgres"
+	"weft/internal/cp/store/sqlite"
+	"weft/internal/mesh/catalog"
+)
+
+// openStore opens the store that the settings name, with the elector that goes
+// with it: control planes that share a database elect a leader, one that has
+// its data for itself always leads.
+func openStore(ctx context.Context, c *config.Config, instance string, log *slog.Logger) (store.Store, store.Elector, error) {
+	alone := store.NewElector(store.Alone, log)
+	switch c.Store.Type {
+	case config.StoreMemory:
+		log.Warn("objects are kept in memory and are lost when the control plane ends; set store.type sqlite or postgres to keep them")
+		return memory.New(), alone, nil
+	case config.StoreSQLite:
+		s, err := sqlite.Open(ctx, sqlite.Options{Path: c.Store.SQLite.File(c.General.WorkDir), Kinds: catalog.ByName, Log: log})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, alone, nil
+	case config.StorePostgres:
+		s, err := postgres.Open(ctx, postgres.Options{Config: postgresConfig(c.Store.Postgres), Kinds: catalog.ByName, Log: log})
+		if err != nil {
+			return nil, nil, err
+		}
+		e, err := s.NewElector(postgres.Election{Owner: instance})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, e, nil
+	}
+	return nil, nil, fmt.Errorf("store.type %q cannot be used here; use sqlite, postgres or memory", c.Store.Type)
+}
+
+func postgresConfig(p config.Postgres) postgres.Config {
+	return postgres.Config{
+		Host: p.Host, Port: p.Port, User: p.User, Password: string(p.Password), DBName: p.DBName,
+		ConnectionTimeout:     time.Duration(p.ConnectionTimeout) * time.Second,
+		MaxConnectionIdleTime: p.MaxConnectionIdleTime, MaxConnectionLifetime: p.MaxConnectionLifetime,
+		MaxConnectionLifetimeJitter: p.MaxConnectionLifetimeJitter, HealthCheckInterval: p.HealthCheckInterval,
+		MinOpenConnections: p.MinOpenConnections, MaxOpenConnections: p.MaxOpenConnections,
+		MaxIdleConnections: p.MaxIdleConnections, MaxListQueryElements: p.MaxListQueryElements,
+		TLS: postgres.TLS{
+			Mode: postgres.TLSMode(p.TLS.Mode), CertPath: p.TLS.CertPath, KeyPath: p.TLS.KeyPath,
+			CAPath: p.TLS.CAPath, DisableSNI: p.TLS.DisableSSLSNI,
+		},
+		ReadReplica: postgres.ReadReplica{Host: p.ReadReplica.Host, Port: p.ReadReplica.Port, Ratio: p.ReadReplica.Ratio},
+	}
+}
+
+// Migrate brings the database of the settings to the schema of this version
+// (kuma-cp migrate up) and returns a sentence about what was done.
+func Migrate(ctx context.Context, c *config.Config, version string) (string, error) {
+	switch c.Store.Type {
+	case config.StorePostgres:
+	case config.StoreSQLite:
+		return "nothing to do: the sqlite store upgrades its file when it opens it", nil
+	default:
+		return "", fmt.Errorf("store.type %q has no schema to migrate", c.Store.Type)
+	}
+	m, err := postgres.Migrate(ctx, postgresConfig(c.Store.Postgres))
+	if err != nil {
+		return "", err
+	}
+	if !m.Changed {
+		return "DB has already been migrated for Kuma " + version, nil
+	}
+	return "DB has been migrated for Kuma " + version, nil
+}
