@@ -16,14 +16,24 @@ import (
 //
 // Promises:
 //   - A write that returned nil is durable (sqlite, postgres) and visible to
-//     every later read through any Store on the same data.
+//     every later read through any Store on the same data (except AllowStale).
+//   - A write that returned ErrUnavailable may have happened or not: the answer
+//     can get lost. All other errors mean that it did not.
 //   - Create sets Created, Modified and Version of the stored copy; Update sets
-//     Modified and Version. Both return that copy.
-//   - Update fails with ErrConflict unless o.Meta.Version is the stored version.
+//     Modified and Version. Both return that copy. Times are for people, and
+//     nothing is decided by them; Versions of one key only tell whether two
+//     readings are of the same write.
+//   - Update fails with ErrConflict unless o.Meta.Version is the stored version,
+//     also if the object was deleted and created again in between.
 //   - Deleting an object deletes, in the same transaction, everything that it
 //     owns (Kind.Ownership), recursively. Creating an owned object whose owner is
-//     absent fails with ErrOwnerMissing.
+//     absent, or updating one so that it gets such an owner, fails with
+//     ErrOwnerMissing.
+//   - What is stored but cannot be read (an unknown kind, a spec that does not
+//     decode) is kept, logged, left out of lists and watches, and may be deleted.
 //   - Watch loses nothing: see Watch.
+//   - Calls end in bounded time even if ctx has no deadline (postgres), and with
+//     ErrClosed after Close.
 type Store interface {
 	Create(ctx context.Context, o *model.Object) (*model.Object, error)
 	Update(ctx context.Context, o *model.Object) (*model.Object, error)
@@ -41,13 +51,17 @@ type Store interface {
 	Close() error
 }
 
-// Watch delivers what changed. The first batch is Full: it holds every object.
-// After it every change arrives exactly in the order of revisions; changes of
-// one object that the consumer was too slow for are merged into the newest.
-// When a store cannot bridge a gap (lost connection), the next batch is Full
-// again. Memory used by a slow consumer is bounded by the number of objects.
+// Watch delivers what changed, to one consumer. The first batch is Full: it holds
+// every object. After it every change arrives exactly in the order of revisions;
+// changes of one object that the consumer was too slow for are merged into the
+// newest, and an object that came and went meanwhile is not mentioned. When a
+// store cannot bridge a gap (lost connection), the next batch is Full again; a
+// store with a Mirror always can, it delivers the difference. While the store is
+// away the Watch is silent. Memory used by a slow consumer is bounded by the
+// number of objects.
 type Watch interface {
-	// Next waits for the next batch. It returns ctx.Err() when ctx ends.
+	// Next waits for the next batch. It returns ctx.Err() when ctx ends, and
+	// ErrClosed after Close of the Watch or its Store.
 	Next(ctx context.Context) (Batch, error)
 	Close()
 }

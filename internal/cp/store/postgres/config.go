@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -209,6 +210,12 @@ func (c Config) pool(host string, port int) (*pgxpool.Config, error) {
 	}
 	p.ConnConfig.TLSConfig, p.ConnConfig.Fallbacks = security, nil
 	p.ConnConfig.ConnectTimeout = orElse(c.ConnectionTimeout, 5*time.Second)
+	// A server that became read-only has been replaced as the primary: drop the
+	// connection, and look again where the host name leads.
+	fatal := p.ConnConfig.OnPgError
+	p.ConnConfig.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool {
+		return e.Code != readOnly && fatal(c, e)
+	}
 	// Columns are timestamps without zone, in UTC.
 	p.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	p.MaxConns, p.MinConns = int32(c.maxOpen()), int32(c.MinOpenConnections)

@@ -90,6 +90,9 @@ func broken(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// readOnly is the code for a write on a server that takes none: a standby.
+const readOnly = "25006"
+
 // later tells whether what the server refused now may work another time.
 func later(code string) bool {
 	for _, prefix := range []string{
@@ -99,7 +102,7 @@ func later(code string) bool {
 		"40",                // rolled back
 		"53",                // out of connections, disk, memory
 		"55P03", "57", "58", // locked; shutting down or starting; system error
-		"25006", // read-only: a standby that is to take over
+		readOnly,
 	} {
 		if strings.HasPrefix(code, prefix) {
 			return true

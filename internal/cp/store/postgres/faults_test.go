@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"weft/internal/cp/store"
 	"weft/internal/cp/store/postgres"
 	"weft/internal/cp/store/storetest"
@@ -500,6 +502,62 @@ func TestReadReplica(t *testing.T) {
 	replica.Stop(t)
 	if n := asked(store.AllowStale(t.Context())); n != 0 {
 		t.Errorf("%d answers came from a stopped replica", n)
+	}
+}
+
+// TestPrimaryBecomesReadOnly: connections to a server that takes no writes any
+// more are dropped, so that the new primary is found.
+func TestPrimaryBecomesReadOnly(t *testing.T) {
+	d := pgtest.Start(t)
+	c := config(d)
+	if _, err := postgres.Migrate(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	d.Exec(t, "ALTER DATABASE "+d.Name+" SET default_transaction_read_only = on")
+	s := open(t, c)
+	_, err := s.Create(t.Context(), storetest.NewLoose("a", 1))
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("create on a read-only server: %v", err)
+	}
+	// A setting of the database counts for new connections only.
+	admin := d
+	admin.Name = "postgres"
+	admin.Exec(t, "ALTER DATABASE "+d.Name+" RESET default_transaction_read_only")
+	eventually(t, "writes work again", func() bool {
+		err := put(t.Context(), s, "a", 1)
+		if err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+func TestCollector(t *testing.T) {
+	s := open(t, migrated(t))
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewPedanticRegistry()
+	if err := reg.Register(s.Collector()); err != nil {
+		t.Fatal(err)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetGauge().GetValue()
+		}
+	}
+	if len(got) != 12 || got["store_postgres_connections_max rw"] != 8 || got["store_postgres_connections rw open_connections"] < 1 ||
+		got["store_postgres_connection_acquire rw successful"] < 1 {
+		t.Errorf("metrics: %v", got)
 	}
 }
 

@@ -41,6 +41,9 @@ const (
 	// heartbeat is how long the follower listens before it asks whether the
 	// connection still works.
 	heartbeat = 10 * time.Second
+	// loadFactor is how many times longer than a usual call reading everything
+	// may take.
+	loadFactor = 4
 	// deafPause is how often versions are compared if nobody notifies.
 	deafPause = time.Second
 	lastPause = 3 * time.Second
@@ -85,7 +88,9 @@ func (f *follower) follow(ctx context.Context, connected func()) error {
 		defer cancel()
 		_ = f.conn.Close(closing) // nothing to be lost
 	}()
-	if err := f.timed(ctx, f.start); err != nil {
+	loading, cancel := context.WithTimeout(ctx, loadFactor*f.s.o.OperationTimeout)
+	defer cancel()
+	if err := f.start(loading); err != nil {
 		return err
 	}
 	connected()
@@ -296,7 +301,11 @@ func (f *follower) known(kind string) bool {
 	return false
 }
 
+// once does something once for each subject, again only after very many others.
 func (f *follower) once(about any, do func()) {
+	if len(f.told) > 10000 {
+		clear(f.told)
+	}
 	if !f.told[about] {
 		f.told[about] = true
 		do()
