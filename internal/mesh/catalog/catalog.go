@@ -19,6 +19,7 @@ import (
 	"weft/internal/mesh/policy/meshloadbalancingstrategy"
 	"weft/internal/mesh/policy/meshmetric"
 	"weft/internal/mesh/policy/meshpassthrough"
+	"weft/internal/mesh/policy/meshproxypatch"
 	"weft/internal/mesh/policy/meshratelimit"
 	"weft/internal/mesh/policy/meshretry"
 	"weft/internal/mesh/policy/meshtcproute"
@@ -81,6 +82,7 @@ var Kinds = []*model.Kind{
 	meshcircuitbreaker.Policy.Kind,
 	meshretry.Policy.Kind,
 	meshmetric.Policy.Kind,
+	meshproxypatch.Policy.Kind,
 }
 
 // Policies lists the targetRef policies in the order in which they are applied
@@ -101,6 +103,7 @@ var Policies = []*policy.Policy{
 	meshcircuitbreaker.Policy,
 	meshretry.Policy,
 	meshmetric.Policy,
+	meshproxypatch.Policy,
 }
 
 // ByName returns the kind whose objects say that type, or nil.

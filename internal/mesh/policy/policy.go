@@ -116,6 +116,9 @@ type Def[C any] struct {
 	// Passthrough acts on traffic that leaves the mesh; the conf is that of
 	// items which select all destinations.
 	Passthrough func(c *C, x *Context)
+	// Patches returns the changes that a conf makes to finished resources; see
+	// Policy.Patches.
+	Patches func(c *C) []PlacedPatch
 	// Proxy acts on the proxy as a whole, after the nodes.
 	Proxy func(c *C, x *Context)
 }
@@ -154,6 +157,7 @@ type Policy struct {
 	absent      bool
 	fromInbound bool
 	merge       func(cs []contribution) any
+	patches     func(c any) []PlacedPatch
 	none        any // a nil *C
 	hooks       hooks
 }
@@ -203,6 +207,9 @@ func Define[C any](d Def[C]) *Policy {
 		parts: func(spec any) parts { return erase(d.Parts(spec)) },
 		merge: d.eraseMerge(), none: (*C)(nil), hooks: d.eraseHooks(),
 	}
+	if f := d.Patches; f != nil {
+		p.patches = func(c any) []PlacedPatch { return f(c.(*C)) }
+	}
 	k.Scope, k.Shape = model.InMesh, model.SpecBlock
 	k.Flow = model.BothWays
 	k.Feeds = model.FeedsLabels | model.FeedsSpec
@@ -220,6 +227,27 @@ func Define[C any](d Def[C]) *Policy {
 
 // Top returns the target of a policy object.
 func (p *Policy) Top(o *model.Object) TargetRef { return topOf(p.parts(o.Spec).target) }
+
+// PlacedPatch is a patch with the path of its value below the conf.
+type PlacedPatch struct {
+	Path  []any
+	Patch ir.Patch
+}
+
+// Patches returns the changes that a policy object makes to finished resources,
+// with the paths of their values. Who knows the types of these resources can
+// check them before the object is stored.
+func (p *Policy) Patches(o *model.Object) []PlacedPatch {
+	ps := p.parts(o.Spec)
+	if p.patches == nil || ps.def == nil {
+		return nil
+	}
+	out := p.patches(ps.def)
+	for i := range out {
+		out[i].Path = append([]any{"spec", string(ListDefault)}, out[i].Path...)
+	}
+	return out
+}
 
 func (p *Policy) has(l List) bool {
 	for _, x := range p.lists {

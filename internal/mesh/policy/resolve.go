@@ -94,13 +94,14 @@ func mergeRefs(p *Policy, refs []ref) *merged {
 	for i, x := range refs {
 		o := x.c.row.Object
 		cs[i] = contribution{conf: x.item().conf, obj: o, rule: x.idx}
-		out.origins = append(out.origins, originOf(o, x.idx))
+		out.origins = append(out.origins, OriginOf(o, x.idx))
 	}
 	out.conf = p.merge(cs)
 	return out
 }
 
-func originOf(o *model.Object, rule int) ir.Origin {
+// OriginOf names a rule of a policy object.
+func OriginOf(o *model.Object, rule int) ir.Origin {
 	return ir.Origin{Kind: o.Kind.Name, Mesh: o.Meta.Mesh, Name: o.Meta.Name, Rule: rule}
 }
 
@@ -156,7 +157,7 @@ func (r *resolver) forClients(port int) (items []clientItem, ok bool) {
 		ok = true
 		for i, it := range s.parts.from {
 			if tags, ok := subsetOf(it.ref); ok {
-				items = append(items, clientItem{tags: tags, conf: it.conf, origin: originOf(s.row.Object, i)})
+				items = append(items, clientItem{tags: tags, conf: it.conf, origin: OriginOf(s.row.Object, i)})
 			}
 		}
 	}
