@@ -15,30 +15,30 @@ type Config struct {
 	// Mode of the control plane: `zone` or `global`; `standalone` is the older name of a zone without a global control plane.
 	Mode string `json:"mode" env:"KUMA_MODE"`
 
-	Store           Store           `json:"store" env:"KUMA_STORE"`
-	BootstrapServer BootstrapServer `json:"bootstrapServer" env:"KUMA_BOOTSTRAP_SERVER"`
-	MADS            MADS            `json:"monitoringAssignmentServer" env:"KUMA_MONITORING_ASSIGNMENT_SERVER"`
-	XDSServer       XDSServer       `json:"xdsServer" env:"KUMA_XDS_SERVER"`
-	APIServer       APIServer       `json:"apiServer" env:"KUMA_API_SERVER"`
-	Runtime         Runtime         `json:"runtime" env:"KUMA_RUNTIME"`
-	Defaults        Defaults        `json:"defaults" env:"KUMA_DEFAULTS"`
-	Metrics         Metrics         `json:"metrics" env:"KUMA_METRICS"`
-	Reports         Reports         `json:"reports" env:"KUMA_REPORTS"`
-	General         General         `json:"general" env:"KUMA_GENERAL"`
-	DNSServer       DNSServer       `json:"dnsServer" env:"KUMA_DNS_SERVER"`
-	Multizone       Multizone       `json:"multizone" env:"KUMA_MULTIZONE"`
-	Diagnostics     Diagnostics     `json:"diagnostics" env:"KUMA_DIAGNOSTICS"`
-	DPServer        DPServer        `json:"dpServer" env:"KUMA_DP_SERVER"`
-	InterCP         InterCP         `json:"interCp" env:"KUMA_INTER_CP"`
-	Access          Access          `json:"access" env:"KUMA_ACCESS"`
-	Experimental    Experimental    `json:"experimental" env:"KUMA_EXPERIMENTAL"`
-	Proxy           Proxy           `json:"proxy" env:"KUMA_PROXY"`
-	Tracing         Tracing         `json:"tracing" env:"KUMA_TRACING"`
-	EventBus        EventBus        `json:"eventBus" env:"KUMA_EVENT_BUS"`
-	Policies        Policies        `json:"policies" env:"KUMA"`
-	CoreResources   CoreResources   `json:"coreResources" env:"KUMA_CORE_RESOURCES"`
-	IPAM            IPAM            `json:"ipam" env:"KUMA_IPAM"`
-	MeshService     MeshService     `json:"meshService" env:"KUMA_MESH_SERVICE"`
+	Store           Store                      `json:"store" env:"KUMA_STORE"`
+	BootstrapServer BootstrapServer            `json:"bootstrapServer" env:"KUMA_BOOTSTRAP_SERVER"`
+	MADS            MonitoringAssignmentServer `json:"monitoringAssignmentServer" env:"KUMA_MONITORING_ASSIGNMENT_SERVER"`
+	XDSServer       XDSServer                  `json:"xdsServer" env:"KUMA_XDS_SERVER"`
+	APIServer       APIServer                  `json:"apiServer" env:"KUMA_API_SERVER"`
+	Runtime         Runtime                    `json:"runtime" env:"KUMA_RUNTIME"`
+	Defaults        Defaults                   `json:"defaults" env:"KUMA_DEFAULTS"`
+	Metrics         Metrics                    `json:"metrics" env:"KUMA_METRICS"`
+	Reports         Reports                    `json:"reports" env:"KUMA_REPORTS"`
+	General         General                    `json:"general" env:"KUMA_GENERAL"`
+	DNSServer       DNSServer                  `json:"dnsServer" env:"KUMA_DNS_SERVER"`
+	Multizone       Multizone                  `json:"multizone" env:"KUMA_MULTIZONE"`
+	Diagnostics     Diagnostics                `json:"diagnostics" env:"KUMA_DIAGNOSTICS"`
+	DPServer        DPServer                   `json:"dpServer" env:"KUMA_DP_SERVER"`
+	InterCP         InterCP                    `json:"interCp" env:"KUMA_INTER_CP"`
+	Access          Access                     `json:"access" env:"KUMA_ACCESS"`
+	Experimental    Experimental               `json:"experimental" env:"KUMA_EXPERIMENTAL"`
+	Proxy           Proxy                      `json:"proxy" env:"KUMA_PROXY"`
+	Tracing         Tracing                    `json:"tracing" env:"KUMA_TRACING"`
+	EventBus        EventBus                   `json:"eventBus" env:"KUMA_EVENT_BUS"`
+	Policies        Policies                   `json:"policies" env:"KUMA"`
+	CoreResources   CoreResources              `json:"coreResources" env:"KUMA_CORE_RESOURCES"`
+	IPAM            IPAM                       `json:"ipam" env:"KUMA_IPAM"`
+	MeshService     MeshService                `json:"meshService" env:"KUMA_MESH_SERVICE"`
 
 	set map[string]bool // paths that a file or variable gave
 }

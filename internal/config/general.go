@@ -20,8 +20,8 @@ type General struct {
 	ResilientComponentMaxBackoff time.Duration `json:"resilientComponentMaxBackoff" env:"RESILIENT_COMPONENT_MAX_BACKOFF"`
 }
 
-// MADS are the settings of the monitoring assignments, by which Prometheus finds proxies.
-type MADS struct {
+// MonitoringAssignmentServer are the settings of the monitoring assignments, by which Prometheus finds proxies.
+type MonitoringAssignmentServer struct {
 	// Port to listen on.
 	Port int `json:"port" env:"PORT"`
 	// Versions of the interface; only `v1` exists.

@@ -11,8 +11,8 @@ func defaultGeneral() General {
 	}
 }
 
-func defaultMADS() MADS {
-	return MADS{
+func defaultMADS() MonitoringAssignmentServer {
+	return MonitoringAssignmentServer{
 		Port: 5676, APIVersions: []string{"v1"},
 		AssignmentRefreshInterval: time.Second, DefaultFetchTimeout: 30 * time.Second,
 		ServerTLS: defaultServerTLS(),

@@ -26,11 +26,18 @@ type Field struct {
 	Path string
 	// Env is the variable that sets it; empty = none.
 	Env string
-	// Owner and Name are the struct type and Go field that declare it.
-	Owner reflect.Type
-	Name  string
+	// Declared is where it is declared; Within are the declarations of the groups
+	// around it, the outermost first.
+	Declared Place
+	Within   []Place
 	// Value is the setting itself, addressable.
 	Value reflect.Value
+}
+
+// Place is a Go field of a struct type.
+type Place struct {
+	Owner reflect.Type
+	Name  string
 }
 
 var durationType = reflect.TypeFor[time.Duration]()
@@ -43,31 +50,36 @@ func Fields(tree any, prefix string) []Field {
 		panic(fmt.Sprintf("loader: %T is not a pointer to a struct", tree))
 	}
 	var out []Field
-	walk(v.Elem(), "", "", prefix, &out)
+	walk(v.Elem(), Field{}, prefix, &out)
 	return out
 }
 
-func walk(v reflect.Value, path, env, prefix string, out *[]Field) {
+// walk adds the settings of a struct; at describes the group that it is.
+func walk(v reflect.Value, at Field, prefix string, out *[]Field) {
 	t := v.Type()
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Anonymous {
-			walk(v.Field(i), path, env, prefix, out)
+			walk(v.Field(i), at, prefix, out)
 			continue
 		}
 		key := fileKey(f)
 		if key == "" {
 			continue
 		}
-		p, e := join(path, ".", key), fieldEnv(f, env, prefix)
+		field := Field{
+			Path: join(at.Path, ".", key), Env: fieldEnv(f, at.Env, prefix),
+			Declared: Place{t, f.Name}, Within: at.Within, Value: v.Field(i),
+		}
 		if isGroup(f.Type) {
-			walk(v.Field(i), p, e, prefix, out)
+			field.Within = append(at.Within[:len(at.Within):len(at.Within)], field.Declared)
+			walk(v.Field(i), field, prefix, out)
 			continue
 		}
 		if f.Tag.Get("env") == "" {
-			e = ""
+			field.Env = ""
 		}
-		*out = append(*out, Field{Path: p, Env: e, Owner: t, Name: f.Name, Value: v.Field(i)})
+		*out = append(*out, field)
 	}
 }
 
