@@ -85,11 +85,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	})
 	for range e.Workers {
 		g.Go(func() error {
-			for p := e.queue.take(); p != nil; p = e.queue.take() {
-				e.refresh(p)
+			for {
+				p, at := e.queue.take()
+				if p == nil {
+					return nil
+				}
+				e.refresh(p, at)
 				e.queue.done(p)
 			}
-			return nil
 		})
 	}
 	g.Go(func() error {
@@ -117,7 +120,7 @@ func (e *Engine) update(u state.Update) {
 	}
 	for _, name := range affected {
 		m := e.mesh(name)
-		rebuild := m.advance(u.Snapshot)
+		rebuild := m.advance(u.Snapshot, u.At)
 		e.mark(name, rebuild, changed, u.At)
 	}
 	e.mark("", u.Changes.Global, changed, u.At) // zone proxies belong to no mesh

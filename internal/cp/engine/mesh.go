@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sync"
+	"time"
 
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
@@ -34,8 +35,8 @@ func (m *mesh) current() *view.Mesh {
 }
 
 // advance moves to the view of newer tables and publishes the endpoints that
-// differ. It tells whether all proxies of the mesh must be asked.
-func (m *mesh) advance(t model.Tables) (rebuild bool) {
+// differ; at is when the change was received. It tells whether all proxies of the mesh must be asked.
+func (m *mesh) advance(t model.Tables, at time.Time) (rebuild bool) {
 	old := m.current()
 	next := old.Next(t)
 	if next == old {
@@ -55,7 +56,7 @@ func (m *mesh) advance(t model.Tables) (rebuild bool) {
 	}
 	m.mu.Unlock()
 	for _, p := range out {
-		p.live.Store(p.res)
+		p.live.StoreAt(p.res, at)
 	}
 	return next.ConfigHash() != old.ConfigHash()
 }

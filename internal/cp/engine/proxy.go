@@ -25,14 +25,15 @@ type proxy struct {
 	fp    model.Hash
 	built bool
 	refs  []ir.EndpointsRef // held in the mesh
-	// At is when the oldest change that is not built yet was received; guarded
-	// by the queue's lock.
+	// at is when the oldest change that is not built yet was received; the
+	// queue guards it.
 	at time.Time
 }
 
-// refresh builds the proxy if its inputs changed. A panic stays with this
-// proxy: it keeps its last good set.
-func (e *Engine) refresh(p *proxy) {
+// refresh builds the proxy if its inputs changed. at is when the oldest change
+// was received that may have changed them. A panic stays with this proxy: it
+// keeps its last good set.
+func (e *Engine) refresh(p *proxy, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.gone {
@@ -69,7 +70,9 @@ func (e *Engine) refresh(p *proxy) {
 	live := m.hold(refs, e.intern)
 	m.release(p.refs)
 	p.refs, p.fp, p.built = refs, fp, true
-	p.sink.Publish(xds.NewSet(rs, live))
+	set := xds.NewSet(rs, live)
+	set.Changed = at
+	p.sink.Publish(set)
 	e.metrics.built(p.md.ProxyType, "changed", e.Now().Sub(start))
 }
 

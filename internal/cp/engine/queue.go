@@ -42,22 +42,23 @@ func (q *queue) add(p *proxy, at time.Time) {
 	}
 }
 
-// take waits for a proxy; nil = the queue was closed.
-func (q *queue) take() *proxy {
+// take waits for a proxy, which comes with the time of its oldest change; nil =
+// the queue was closed.
+func (q *queue) take() (*proxy, time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.list) == 0 && !q.closed {
 		q.cond.Wait()
 	}
 	if q.closed {
-		return nil
+		return nil, time.Time{}
 	}
 	p := q.list[0]
 	q.list[0] = nil
 	q.list = q.list[1:]
 	delete(q.dirty, p)
 	q.busy[p] = true
-	return p
+	return p, p.at
 }
 
 func (q *queue) done(p *proxy) {
