@@ -2,39 +2,39 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"weft/internal/config"
+	"weft/internal/cp/auth"
+	"weft/internal/cp/diagnostics"
+	"weft/internal/cp/engine"
 	"weft/internal/cp/store"
-	"weft/internal/cp/summary"
+	"weft/internal/cp/view"
 	"weft/internal/mesh/model"
 )
 
 // User is who makes a request.
-type User struct {
-	Name   string   `json:"name"`
-	Groups []string `json:"groups"`
-}
+type User = auth.User
 
 // Authenticator finds out who makes a request; an error means that a credential
-// was given and is wrong.
+// was given and is wrong. *auth.Authn is one.
 type Authenticator interface {
 	Authenticate(r *http.Request) (User, error)
 }
 
-// Access decides what a user may do. Errors carry what is answered.
+// Access decides what a user may do. Errors carry what is answered. *auth.Access
+// is one.
 type Access interface {
 	// Read and Write are asked for every object of a kind.
 	Read(u User, kind *model.Kind) error
 	Write(u User, kind *model.Kind) error
-	// Action is asked for what is no object: "controlPlaneMetadata",
-	// "viewConfigDump", "viewStats", "viewClusters", "generateDpToken" …
+	// Action is asked for what is no object; see the constants of package auth.
 	Action(u User, action string) error
 }
 
-// Gate is the admission gate that every written object passes.
+// Gate is the admission gate that every written object passes. *admit.Gate is one.
 type Gate interface {
 	// Writable refuses kinds that may not be written here.
 	Writable(kind *model.Kind) error
@@ -43,38 +43,42 @@ type Gate interface {
 	Admit(ctx context.Context, o, prior *model.Object) (*model.Object, []string, error)
 	// AdmitDelete refuses to delete what is in use.
 	AdmitDelete(ctx context.Context, o *model.Object) error
+	// CheckMeta adds what is wrong with name, mesh and labels of an object.
+	CheckMeta(o, prior *model.Object, v *model.Violations)
 }
 
-// Deps is what the API needs.
+// Previewer says how a proxy would be configured. *engine.Engine is one.
+type Previewer interface {
+	Preview(t model.Tables, key model.Key, md view.Metadata) (*engine.Preview, bool, error)
+}
+
+// Deps is what the API needs. Everything has to be given unless it says otherwise.
 type Deps struct {
-	Store store.Store
-	Gate  Gate
-	Kinds []*model.Kind
-	// Tables are those of now, for what is counted.
+	// Config are the settings of the control plane, completed. The API uses
+	// apiServer, dnsServer and the role, and shows all at /config.
+	Config *config.Config
+	Store  store.Store
+	Gate   Gate
+	Kinds  []*model.Kind
+	// Tables are those of now, for what is counted and previewed.
 	Tables func() model.Tables
 	Now    func() time.Time
-	// Naming says how internal services are addressed.
-	Naming summary.Naming
-	// MeshCreated gives a new mesh what it starts with.
+	// MeshCreated gives a new mesh what it starts with (defaults.Maker).
 	MeshCreated func(ctx context.Context, mesh *model.Object) error
 	Authn       Authenticator
 	Access      Access
-	Log         *slog.Logger
-	// Observe counts a finished request.
-	Observe func(pattern, method string, status, bytes int, took time.Duration)
-	// BasePath is where the API begins, "/" usually; GUIPath where the GUI does.
-	BasePath, GUIPath string
-	// Index is the answer of GET /.
-	Index func() Index
-	// Config is the redacted configuration, JSON.
-	Config json.RawMessage
-	// ReadOnly kinds listing: whether everything is read-only here.
-	ReadOnly bool
-	// CORS holds the origins that web pages may come from; see cors.go.
-	CORS []string
+	// Tokens issues tokens.
+	Tokens *auth.Tokens
+	// Engine previews configurations; nil on a global control plane.
+	Engine Previewer
+	// Instance says which control plane answers; its GUI is filled in.
+	Instance func() Index
+	// Metrics counts requests; may be nil.
+	Metrics *diagnostics.HTTP
+	Log     *slog.Logger
 }
 
-// Index says which control plane answers.
+// Index is the answer of GET /: which control plane this is.
 type Index struct {
 	Hostname   string `json:"hostname"`
 	Product    string `json:"product"`
@@ -82,10 +86,4 @@ type Index struct {
 	InstanceID string `json:"instanceId"`
 	ClusterID  string `json:"clusterId"`
 	GUI        string `json:"gui"`
-}
-
-func (s *Server) observe(r *http.Request, pattern string, rec *recorder, took time.Duration) {
-	if s.Observe != nil {
-		s.Observe(pattern, r.Method, rec.status, rec.size, took)
-	}
 }

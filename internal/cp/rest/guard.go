@@ -37,5 +37,5 @@ func allow(w http.ResponseWriter, origin string) {
 // allowed tells whether a page of this origin may talk to the API. Entries are
 // literals; only ".*" allows everybody.
 func (s *Server) allowed(origin string) bool {
-	return slices.ContainsFunc(s.CORS, func(e string) bool { return e == ".*" || strings.EqualFold(e, origin) })
+	return slices.ContainsFunc(s.Config.APIServer.CORSAllowedDomains, func(e string) bool { return e == ".*" || strings.EqualFold(e, origin) })
 }

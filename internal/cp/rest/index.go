@@ -13,17 +13,36 @@ func (s *Server) indexRoutes() {
 	get := func(pattern, title string, h handler) {
 		s.router.add(route{method: http.MethodGet, pattern: pattern, title: title, handle: h})
 	}
-	s.router.add(route{method: http.MethodGet, pattern: "/", open: true, handle: func(*call) (*reply, error) { return ok(s.Index()), nil }})
+	s.router.add(route{method: http.MethodGet, pattern: "/", open: true, handle: s.index})
 	get("/who-am-i", "Could not tell who you are", func(c *call) (*reply, error) { return ok(c.user), nil })
 	get("/config", "Could not retrieve the configuration", func(c *call) (*reply, error) {
 		if err := s.Access.Action(c.user, "controlPlaneMetadata"); err != nil {
 			return nil, err
 		}
-		return ok(s.Config), nil
+		return ok(s.Config.Shown()), nil
 	})
 	get("/_resources", "Could not list the kinds", func(*call) (*reply, error) { return ok(s.resources()), nil })
 	get("/policies", "Could not list the policies", func(*call) (*reply, error) { return ok(s.policies()), nil })
 }
+
+// index says which control plane this is, and where its GUI is.
+func (s *Server) index(*call) (*reply, error) {
+	i := s.Instance()
+	if s.hasGUI() {
+		i.GUI = s.gui
+		if u := s.Config.APIServer.GUI.RootURL; u != "" {
+			i.GUI = u
+		}
+	}
+	return ok(i), nil
+}
+
+// hasGUI tells whether the GUI is served: zones leave it to global.
+func (s *Server) hasGUI() bool { return s.Config.APIServer.GUI.Enabled && !s.Config.IsFederatedZone() }
+
+// readOnly tells whether all kinds are shown as read-only: so they are on a
+// federated zone, although some can be written there, as in 2.10.
+func (s *Server) readOnly() bool { return s.Config.APIServer.ReadOnly || s.Config.IsFederatedZone() }
 
 type kindInfo struct {
 	IncludeInFederation bool        `json:"includeInFederation"`
@@ -62,7 +81,7 @@ func (s *Server) resources() any {
 		info := kindInfo{
 			IncludeInFederation: k.Flow&model.GlobalToZone != 0 && !k.ReadOnly,
 			Name:                k.Name, Path: k.Plural, PluralDisplayName: k.DisplayPlural, SingularDisplayName: k.Display,
-			ReadOnly: k.ReadOnly || s.ReadOnly, Scope: "Mesh",
+			ReadOnly: k.ReadOnly || s.readOnly(), Scope: "Mesh",
 		}
 		if k.Scope == model.Global {
 			info.Scope = "Global"
@@ -97,7 +116,7 @@ func (s *Server) policies() any {
 		out = append(out, policyEntry{
 			IsInbound: k.Policy.From, IsOutbound: k.Policy.To, IsTargetRefBased: k.Policy.TargetRef,
 			Name: k.Name, Path: k.Plural, PluralDisplayName: k.DisplayPlural, SingularDisplayName: k.Display,
-			ReadOnly: k.ReadOnly || s.ReadOnly,
+			ReadOnly: k.ReadOnly || s.readOnly(),
 		})
 	}
 	return map[string]any{"policies": out}

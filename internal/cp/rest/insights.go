@@ -63,7 +63,7 @@ type service struct {
 }
 
 func (s *Server) services(t model.Tables, mesh *model.Object) []service {
-	all := summary.Services(t, mesh.Meta.Name, s.Naming)
+	all := summary.Services(t, mesh.Meta.Name, s.naming)
 	out := make([]service, 0, len(all))
 	for name, sum := range all {
 		out = append(out, service{"ServiceInsight", mesh.Meta.Name, name, mesh.Meta.Created, s.Now(), sum})
@@ -87,7 +87,7 @@ func (s *Server) serviceInsight(c *call) (*reply, error) {
 		}
 	}
 	// A service nobody has is an internal one without proxies, as 2.10 has it.
-	none := kinds.ServiceSummary{AddressPort: s.Naming.Address(name), Dataplanes: &kinds.ServiceDataplaneStat{}}
+	none := kinds.ServiceSummary{AddressPort: s.naming.Address(name), Dataplanes: &kinds.ServiceDataplaneStat{}}
 	return ok(service{"ServiceInsight", m.Meta.Name, name, m.Meta.Created, s.Now(), none}), nil
 }
 

@@ -10,10 +10,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"weft/internal/cp/summary"
 )
 
 // maxBody bounds a request body; the largest sensible object is far smaller.
@@ -45,11 +48,21 @@ type Server struct {
 	router router
 	// offBase holds the pages that do not follow the base path.
 	offBase router
+	// base is the path below which the API lies, without a slash at the end;
+	// gui that of the GUI.
+	base, gui string
+	naming    summary.Naming
+	ports     []*port
 }
 
 // New returns the API of what d names.
 func New(d Deps) *Server {
-	s := &Server{Deps: d}
+	s := &Server{
+		Deps:   d,
+		base:   strings.TrimRight(path.Clean(d.Config.APIServer.BasePath), "/"),
+		gui:    path.Clean(d.Config.APIServer.GUI.BasePath),
+		naming: summary.Naming{Domain: d.Config.DNSServer.Domain, VIPPort: uint32(d.Config.DNSServer.ServiceVIPPort)},
+	}
 	s.routes()
 	return s
 }
@@ -70,7 +83,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 				s.fail(rec, r, "Could not process the request", fmt.Errorf("panic: %v", p))
 			}
 		}
-		s.observe(r, pattern, rec, time.Since(start))
+		if s.Metrics != nil {
+			s.Metrics.Observe(pattern, r.Method, rec.status, rec.size, time.Since(start))
+		}
 	}()
 	if to, dirty := cleaned(r.URL.Path); dirty {
 		u := *r.URL
@@ -104,8 +119,7 @@ func (s *Server) find(p string) ([]*route, map[string]string) {
 	if rs, params := s.offBase.find(p); rs != nil {
 		return rs, params
 	}
-	base := strings.TrimSuffix(s.BasePath, "/")
-	rest, below := strings.CutPrefix(p, base)
+	rest, below := strings.CutPrefix(p, s.base)
 	if !below || (rest != "" && rest[0] != '/') {
 		return nil, nil
 	}
@@ -113,8 +127,7 @@ func (s *Server) find(p string) ([]*route, map[string]string) {
 }
 
 func (s *Server) missing(w http.ResponseWriter, r *http.Request) {
-	base := strings.TrimSuffix(s.BasePath, "/")
-	if base != "" && r.URL.Path != base && !strings.HasPrefix(r.URL.Path, base+"/") {
+	if s.base != "" && r.URL.Path != s.base && !strings.HasPrefix(r.URL.Path, s.base+"/") {
 		plain(w, r, http.StatusNotFound, "404 page not found\n")
 		return
 	}
@@ -129,7 +142,7 @@ func (s *Server) negotiate(w http.ResponseWriter, r *http.Request) bool {
 		plain(w, r, http.StatusUnsupportedMediaType, "415: Unsupported Media Type")
 		return false
 	}
-	if a := r.Header.Get("Accept"); a != "" && !acceptsJSON(a) && !strings.HasPrefix(r.URL.Path, s.GUIPath) {
+	if a := r.Header.Get("Accept"); a != "" && !acceptsJSON(a) && !strings.HasPrefix(r.URL.Path, s.gui) {
 		plain(w, r, http.StatusNotAcceptable, "406: Not Acceptable: this API answers application/json")
 		return false
 	}
