@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	kafka "github.com/envoyproxy/go-control-plane/contrib/envoy/extensions/filters/network/kafka_broker/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	locallimit "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -104,4 +105,15 @@ func connectionLimit(r *ir.Rate) (*listener.Filter, error) {
 		StatPrefix:  "tcp_rate_limit",
 		TokenBucket: tokenBucket(*r),
 	})
+}
+
+// LacksKafka tells whether a node lists its extensions and the Kafka filter is
+// not among them, as with released Envoys. It would refuse listeners that have it.
+func LacksKafka(n *core.Node) bool {
+	for _, e := range n.GetExtensions() {
+		if e.GetName() == filterKafka {
+			return false
+		}
+	}
+	return len(n.GetExtensions()) > 0
 }

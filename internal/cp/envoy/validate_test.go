@@ -102,7 +102,7 @@ func TestEnvoyAcceptsBootstrap(t *testing.T) {
 		"no admin port": func(p *envoy.BootstrapParams) { p.AdminPort = 0 },
 		"token file":    func(p *envoy.BootstrapParams) { p.Control.TokenFile = "/run/token"; p.HDS = true },
 		"address":       func(p *envoy.BootstrapParams) { p.Control.Host = "::1" },
-		"gateway":       func(p *envoy.BootstrapParams) { p.BuiltinGateway, p.MaxHeapBytes = true, 1 << 28 },
+		"gateway":       func(p *envoy.BootstrapParams) { p.BuiltinGateway, p.MaxHeapBytes = true, 1<<28 },
 		"egress":        func(p *envoy.BootstrapParams) { p.ProxyType, p.Mesh = ir.ZoneEgress, "" },
 	} {
 		t.Run(name, func(t *testing.T) {

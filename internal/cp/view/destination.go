@@ -1,6 +1,7 @@
 package view
 
 import (
+	"maps"
 	"slices"
 
 	"weft/internal/mesh/ir"
@@ -150,32 +151,32 @@ func hasLabels(o *model.Object, want map[string]string) bool {
 	return true
 }
 
-// newDestinations joins services and resources into a table, or returns prev if
-// nothing differs.
+// newDestinations joins services and resources, which are sorted by age, into a
+// table, or returns prev if nothing differs.
 func newDestinations(services map[string]*Destination, resources map[string][]*Resource, prev *Destinations) *Destinations {
 	t := &Destinations{services: services, resources: resources, byKey: map[ir.DestKey]*Destination{}}
-	all := make([]*Destination, 0, len(services))
-	for _, d := range services {
-		all = append(all, d)
+	var h digest
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		h.hash(services[name].hash)
 	}
-	for _, rs := range resources {
-		for _, r := range rs {
+	for _, kind := range slices.Sorted(maps.Keys(resources)) {
+		for _, r := range resources[kind] { // their order counts, too: the oldest is chosen
 			for _, d := range r.Ports {
 				t.byKey[d.Key()] = d
-				all = append(all, d)
+				h.hash(d.hash)
 			}
 		}
 	}
-	// Hashes of different destinations differ, so that their order can be that
-	// of the hashes.
-	slices.SortFunc(all, func(a, b *Destination) int { return slices.Compare(a.hash[:], b.hash[:]) })
-	var h digest
-	for _, d := range all {
-		h.hash(d.hash)
-	}
 	t.hash = h.sum()
-	if prev != nil && prev.hash == t.hash {
+	if prev != nil && prev.hash == t.hash && sameResources(prev.resources, resources) {
 		return prev
 	}
 	return t
+}
+
+// sameResources also looks at what of the objects is not in the hash: addresses.
+func sameResources(a, b map[string][]*Resource) bool {
+	return maps.EqualFunc(a, b, func(x, y []*Resource) bool {
+		return slices.EqualFunc(x, y, func(p, q *Resource) bool { return p.Object == q.Object })
+	})
 }

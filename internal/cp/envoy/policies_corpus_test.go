@@ -1,0 +1,44 @@
+package envoy_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"weft/internal/cp/view"
+	"weft/internal/testkit/corpus"
+)
+
+// TestCorpusPolicies compares what proxies get from targetRef policies with what
+// 2.10 gave them.
+func TestCorpusPolicies(t *testing.T) {
+	root := corpus.Root(t, "policies")
+	known := corpus.Known(t, "policies")
+	equal, total := 0, 0
+	for _, name := range corpus.Cases(t, root) {
+		t.Run(name, func(t *testing.T) {
+			if why := known.Skips(name); why != "" {
+				t.Skip("SKIPPED: " + why)
+			}
+			var c recorded
+			corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
+			tables := withVIPs(t, c.Mesh, corpus.Inputs(t, filepath.Join(root, name, "input.yaml")))
+			for _, p := range c.Proxies {
+				compareProxy(t, known, filepath.Join(root, name), c.Mesh, p, "config."+p+".json", view.Metadata{}, tables)
+			}
+			total++
+			if !t.Failed() {
+				equal++
+			}
+		})
+	}
+	t.Logf("%d of %d cases equal", equal, total)
+	if !t.Failed() {
+		for _, d := range known.Unused() {
+			if !strings.HasPrefix(d.Path, "config.") {
+				continue // of another test
+			}
+			t.Errorf("the difference %s %s does not occur: remove it from differences.yaml", d.Case, d.Path)
+		}
+	}
+}
