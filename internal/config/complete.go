@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"weft/internal/config/loader"
+	"weft/internal/tlsutil"
 )
 
 // adopt turns older spellings into present ones and returns a warning for each.
@@ -120,6 +122,21 @@ func (c *Config) servers() []server {
 		{"monitoringAssignmentServer", &c.MADS.ServerTLS},
 		{"multizone.global.kds", &c.Multizone.Global.KDS.ServerTLS},
 	}
+}
+
+// OwnCertificateNeedsRSA tells whether a server that will use the certificate that
+// kuma-cp keeps for itself offers cipher suites for RSA keys only. It is to be
+// asked before that certificate is made, which is before Complete.
+func (c *Config) OwnCertificateNeedsRSA() bool {
+	if c.General.TLSCertFile != "" {
+		return false
+	}
+	return slices.ContainsFunc(c.servers(), func(s server) bool {
+		v := s.tls.TLSVersions
+		c.inheritVersions(s.path, &v)
+		suites, err := tlsutil.ParseCiphers(v.TLSCipherSuites)
+		return err == nil && s.tls.TLSCertFile == "" && tlsutil.NeedsRSA(suites)
+	})
 }
 
 // inheritVersions applies the general TLS versions and ciphers to a server. What

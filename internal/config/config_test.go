@@ -414,6 +414,26 @@ environment: universal
 	}
 }
 
+func TestOwnCertificateNeedsRSA(t *testing.T) {
+	const rsa, ecdsa = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+	for file, want := range map[string]bool{
+		"mode: zone\n": false,
+		"general: {tlsCipherSuites: [" + rsa + "]}\n":                                            true,
+		"general: {tlsCipherSuites: [" + rsa + ", " + ecdsa + "]}\n":                             false,
+		"dpServer: {tlsCipherSuites: [" + rsa + "]}\n":                                           true,
+		"dpServer: {tlsCipherSuites: [" + rsa + "], tlsCertFile: a, tlsKeyFile: b}\n":            false,
+		"general: {tlsCertFile: a, tlsKeyFile: b}\ndpServer: {tlsCipherSuites: [" + rsa + "]}\n": false,
+	} {
+		c, _, err := load(t, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.OwnCertificateNeedsRSA(); got != want {
+			t.Errorf("%s: %v", file, got)
+		}
+	}
+}
+
 func TestWorkDir(t *testing.T) {
 	c := Default()
 	if err := c.ResolveWorkDir(""); err == nil {
