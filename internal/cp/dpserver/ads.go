@@ -1,0 +1,266 @@
+package dpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"weft/internal/cp/auth"
+	"weft/internal/cp/store"
+	"weft/internal/cp/xds"
+	"weft/internal/mesh/model"
+)
+
+// ads serves the aggregated discovery service.
+type ads struct {
+	discovery.UnimplementedAggregatedDiscoveryServiceServer
+	s *Server
+}
+
+// StreamAggregatedResources serves a state-of-the-world client.
+func (a ads) StreamAggregatedResources(stream discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	return a.s.serve(&conn{stream: stream, next: nextSotW, abort: aborter(stream.Context())})
+}
+
+// DeltaAggregatedResources serves a delta client.
+func (a ads) DeltaAggregatedResources(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	return a.s.serve(&conn{stream: stream, delta: true, next: nextDelta, abort: aborter(stream.Context())})
+}
+
+// conn is a gRPC stream as package xds wants it.
+type conn struct {
+	stream grpc.ServerStream
+	delta  bool
+	// next reads one request; nil without error = it is of an unknown type.
+	next  func(*conn) (*xds.Request, error)
+	abort func()
+	// node is what the first request said; it does not outlive the handshake.
+	node *corev3.Node
+	seen bool
+}
+
+func nextDelta(c *conn) (*xds.Request, error) {
+	m := new(discovery.DeltaDiscoveryRequest)
+	if err := c.stream.RecvMsg(m); err != nil {
+		return nil, err //nolint:wrapcheck // because Recv wraps it
+	}
+	c.see(m.GetNode())
+	r, _ := xds.FromDelta(m)
+	return r, nil
+}
+
+func nextSotW(c *conn) (*xds.Request, error) {
+	m := new(discovery.DiscoveryRequest)
+	if err := c.stream.RecvMsg(m); err != nil {
+		return nil, err //nolint:wrapcheck // because Recv wraps it
+	}
+	c.see(m.GetNode())
+	r, _ := xds.FromSotW(m)
+	return r, nil
+}
+
+// see keeps the node of the first request.
+func (c *conn) see(n *corev3.Node) {
+	if !c.seen {
+		c.seen, c.node = true, n
+	}
+}
+
+// Recv returns the next request of a known type; nil = the client left in order.
+func (c *conn) Recv() (*xds.Request, error) {
+	for {
+		r, err := c.next(c)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, nil //nolint:nilnil // because that is how xds.Conn says it
+		case err != nil:
+			return nil, fmt.Errorf("receive request: %w", err)
+		case r != nil:
+			return r, nil
+		}
+	}
+}
+
+// Send sends a response, which the server's codec encodes.
+func (c *conn) Send(r *xds.Response) error {
+	return c.stream.SendMsg(r) //nolint:wrapcheck // because the caller wraps it
+}
+
+// Abort closes the client's connection.
+func (c *conn) Abort() { c.abort() }
+
+// aborter returns what closes the connection of a stream. All streams of a client
+// that does not read are of no use, so they end together.
+func aborter(ctx context.Context) func() {
+	if p, ok := peer.FromContext(ctx); ok {
+		if a, ok := p.Addr.(*clientAddr); ok {
+			return func() { _ = a.conn.Close() }
+		}
+	}
+	return func() {} // behind net/http, whose time limits apply
+}
+
+// helloTimeout is how long a client may take for its first request.
+const helloTimeout = 10 * time.Second
+
+// serve runs one configuration stream.
+func (s *Server) serve(c *conn) error {
+	s.active.Add(1)
+	defer s.active.Add(-1)
+	s.metrics.streams.Inc()
+	defer s.metrics.streams.Dec()
+	timer := time.AfterFunc(helloTimeout, c.Abort)
+	first, err := c.Recv()
+	timer.Stop()
+	if err != nil || first == nil {
+		return err
+	}
+	ctx := c.stream.Context()
+	node, err := ParseNode(c.node)
+	c.node = nil
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	log := s.log.With("proxy", node.Key.String())
+	checked := s.rechecks.Load()
+	st, object, err := s.admitProxy(ctx, node)
+	if err != nil {
+		log.Info("proxy is refused", "client", st.peer, "error", err)
+		return statusOf(err)
+	}
+	report := &reporter{s: s, log: log}
+	xs := xds.NewStream(c, c.delta, s.streamOptions(report))
+	st.end = xs.Close
+	if err := s.enter(ctx, st, checked); err != nil {
+		log.Warn("stream is refused", "client", st.peer, "error", err)
+		return err
+	}
+	defer s.streams.leave(st)
+	if object != nil {
+		if err := s.register(ctx, object, st.credential); err != nil {
+			log.Warn("could not register proxy", "error", err)
+			return statusOf(fmt.Errorf("register %s: %w", node.Key, err))
+		}
+	}
+	node.Versions.KumaDP.KumaCPCompatible = compatible(node.Versions.KumaDP.Version, s.d.Version)
+	report.sub = s.d.Recorder.Open(node.Key, node.Versions)
+	disconnect := s.d.Engine.Connect(node.Key, node.Metadata, xs)
+	log.Info("proxy connected", "client", st.peer, "delta", c.delta, "kuma_dp", node.Metadata.DPVersion, "envoy", node.Metadata.EnvoyVersion)
+	err = xs.Run(ctx, first)
+
+	disconnect()
+	report.sub.Close()
+	s.streams.leave(st)
+	if object != nil && s.running.Err() == nil {
+		s.departures.add(node.Key)
+	}
+	s.metrics.ended(err)
+	log.Info("proxy disconnected", "cause", cause(err))
+	return streamStatus(err)
+}
+
+// enter makes the stream the one of its proxy.
+func (s *Server) enter(ctx context.Context, st *stream, checked uint64) error {
+	before, err := s.streams.enter(ctx, st)
+	if err != nil {
+		return status.Error(codes.AlreadyExists, err.Error())
+	}
+	if before != nil {
+		s.log.Info("proxy connected anew; its former stream ends", "proxy", st.key.String(), "client", st.peer)
+		before.end(status.Error(codes.Aborted, "the proxy opened another stream"))
+	}
+	if s.running.Err() != nil {
+		s.streams.leave(st)
+		return errGoingDown
+	}
+	if s.rechecks.Load() != checked { // since the credential was verified
+		if err := s.d.Verifier.Verify(ctx, st.credential, st.proxy); err != nil {
+			s.streams.leave(st)
+			return statusOf(&refusal{fmt.Errorf("authentication failed: %w", err)})
+		}
+	}
+	return nil
+}
+
+// admitProxy finds out whether the client may be the proxy that it claims to be.
+// The object is nil if the client did not bring it along.
+func (s *Server) admitProxy(ctx context.Context, node *Node) (*stream, *model.Object, error) {
+	st := &stream{key: node.Key}
+	if p, ok := peer.FromContext(ctx); ok {
+		st.peer = host(p.Addr)
+	}
+	credential, err := credentialOf(ctx)
+	if err != nil {
+		return st, nil, err
+	}
+	st.credential = credential
+	object, err := s.objectOf(node)
+	if err != nil {
+		return st, nil, err
+	}
+	known := object
+	if known == nil {
+		if known, err = s.d.Store.Get(ctx, node.Key); err != nil {
+			return st, nil, notThere(node.Key, err)
+		}
+	}
+	if st.proxy, err = auth.ProxyOf(known); err != nil {
+		return st, nil, err
+	}
+	if err := s.d.Verifier.Verify(ctx, credential, st.proxy); err != nil {
+		return st, nil, &refusal{fmt.Errorf("authentication failed: %w", err)}
+	}
+	return st, object, nil
+}
+
+func (s *Server) streamOptions(r xds.Reporter) xds.Options {
+	o := s.d.Streams
+	o.Identifier, o.Reporter = s.d.Instance, r
+	return o
+}
+
+// objectOf returns the object that the proxy brought along, or nil.
+func (s *Server) objectOf(n *Node) (*model.Object, error) {
+	if n.Resource == "" {
+		return nil, nil //nolint:nilnil // because most proxies on Kubernetes bring none
+	}
+	o, err := parseObject(n.Kind, []byte(n.Resource))
+	if err != nil {
+		return nil, &mistake{fmt.Errorf("dataplane.resource in the node's metadata: %w", err)}
+	}
+	if o.Key() != n.Key {
+		return nil, &mistake{fmt.Errorf("the node's id says %s, the object that it brings along is %s", n.Key, o.Key())}
+	}
+	return o, nil
+}
+
+// credentialOf returns what the client sent to prove who it is; "" = nothing.
+func credentialOf(ctx context.Context) (string, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	values := md.Get("authorization")
+	switch len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return strings.TrimSpace(values[0]), nil
+	}
+	return "", &refusal{fmt.Errorf("a request must have at most one authorization header; this one has %d", len(values))}
+}
+
+func notThere(key model.Key, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return &absent{fmt.Errorf("there is no %s; create it at the control plane, or let kuma-dp bring it along with --dataplane-file", key)}
+	}
+	return fmt.Errorf("look up %s: %w", key, err)
+}
