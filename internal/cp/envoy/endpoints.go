@@ -3,6 +3,7 @@ package envoy
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -50,6 +51,7 @@ func loadAssignment(name string, eps []ir.Endpoint) *endpoint.ClusterLoadAssignm
 			cmp.Compare(a.Address, b.Address), cmp.Compare(a.Port, b.Port))
 	})
 	cla := &endpoint.ClusterLoadAssignment{ClusterName: name}
+	tags := metadataMemo{}
 	var group *endpoint.LocalityLbEndpoints
 	var at locality
 	for _, e := range eps {
@@ -61,7 +63,7 @@ func loadAssignment(name string, eps []ir.Endpoint) *endpoint.ClusterLoadAssignm
 			}
 			cla.Endpoints = append(cla.Endpoints, group)
 		}
-		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(e))
+		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(e, tags))
 	}
 	return cla
 }
@@ -84,6 +86,7 @@ func placedAssignment(name string, eps []ir.Endpoint, rule *ir.Locality) *endpoi
 			cmp.Compare(a.e.Address, b.e.Address), cmp.Compare(a.e.Port, b.e.Port))
 	})
 	cla := &endpoint.ClusterLoadAssignment{ClusterName: name}
+	tags := metadataMemo{}
 	if rule.Overprovisioning > 0 {
 		cla.Policy = &endpoint.ClusterLoadAssignment_Policy{OverprovisioningFactor: wrapperspb.UInt32(rule.Overprovisioning)}
 	}
@@ -99,24 +102,64 @@ func placedAssignment(name string, eps []ir.Endpoint, rule *ir.Locality) *endpoi
 			cla.Endpoints = append(cla.Endpoints, group)
 		}
 		group := cla.Endpoints[len(cla.Endpoints)-1]
-		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(p.e))
+		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(p.e, tags))
 	}
 	return cla
 }
 
-func lbEndpoint(e ir.Endpoint) *endpoint.LbEndpoint {
+func lbEndpoint(e ir.Endpoint, tags metadataMemo) *endpoint.LbEndpoint {
 	lb := &endpoint.LbEndpoint{
 		HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: socketAddress(e.Address, e.Port)}},
+		Metadata:       tags.of(e.Tags),
 	}
 	if e.Weight > 0 {
 		lb.LoadBalancingWeight = wrapperspb.UInt32(e.Weight)
 	}
-	if len(e.Tags) > 0 {
-		tags := tagStruct(e.Tags)
-		lb.Metadata = &core.Metadata{FilterMetadata: map[string]*structpb.Struct{
-			"envoy.lb":                     tags,
-			"envoy.transport_socket_match": tags,
-		}}
-	}
 	return lb
+}
+
+// metadataMemo remembers the metadata of tags within one list. Endpoints of a
+// service mostly have the same tags, whose encoding is most of the work.
+type metadataMemo map[string]*core.Metadata
+
+func (m metadataMemo) of(tags map[string]string) *core.Metadata {
+	if len(tags) == 0 {
+		return nil
+	}
+	keys := make([]string, 0, len(tags))
+	for k := range tags {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	var b strings.Builder
+	for _, k := range keys {
+		b.WriteString(k)
+		b.WriteByte(0)
+		b.WriteString(tags[k])
+		b.WriteByte(0)
+	}
+	md := m[b.String()]
+	if md == nil {
+		md = endpointMetadata(tags)
+		m[b.String()] = md
+	}
+	return md
+}
+
+// endpointMetadata holds tags for balancing and for the choice of a transport
+// socket. It is encoded here once: what a message does not know of itself goes
+// to the wire as it is.
+func endpointMetadata(tags map[string]string) *core.Metadata {
+	s := tagStruct(tags)
+	md := &core.Metadata{FilterMetadata: map[string]*structpb.Struct{
+		"envoy.lb":                     s,
+		"envoy.transport_socket_match": s,
+	}}
+	raw, err := deterministic.Marshal(md)
+	if err != nil { // text that is no UTF-8 was refused at the gate
+		return md
+	}
+	encoded := &core.Metadata{}
+	encoded.ProtoReflect().SetUnknown(raw)
+	return encoded
 }
