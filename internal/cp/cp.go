@@ -59,6 +59,9 @@ type parts struct {
 	gate    *admit.Gate
 	maker   *defaults.Maker
 	cluster *clusterID
+	// recheck asks connected proxies for valid credentials again; nil without a
+	// data plane server.
+	recheck func(ctx context.Context, mesh string)
 }
 
 // Run runs a control plane until ctx ends. An error means that it could not

@@ -11,8 +11,15 @@ import (
 	"weft/internal/config"
 	"weft/internal/cp/auth"
 	"weft/internal/cp/diagnostics"
+	"weft/internal/cp/dpserver"
+	"weft/internal/cp/insight"
+	"weft/internal/cp/rest"
+	"weft/internal/cp/xds"
 	"weft/internal/logging"
+	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/model"
 	"weft/internal/tlsutil"
+	"weft/internal/version"
 )
 
 // server is something that serves a port until ctx ends.
@@ -31,10 +38,13 @@ func (p *parts) servers(ctx context.Context) ([]server, error) {
 		}
 		out = append(out, s...)
 	}
-	out = append(out, server{"secrets", (&auth.Follower{
+	follower := &auth.Follower{
 		Store: p.store, Log: logging.Named(p.log, "auth"), AdminTokenFile: config.AdminTokenFile(p.General.WorkDir), Pause: time.Second,
-	}).Run})
-	return out, nil
+	}
+	if p.recheck != nil { // a revoked token loses its stream
+		follower.Changed = func(mesh string) { go p.recheck(ctx, mesh) }
+	}
+	return append(out, server{"secrets", follower.Run}), nil
 }
 
 func (p *parts) diagnosticsServer(ctx context.Context) ([]server, error) {
@@ -62,4 +72,76 @@ func (p *parts) tls(s config.ServerTLS) (*tls.Config, error) {
 		return nil, err
 	}
 	return tlsutil.ServerConfig(tlsutil.Settings{MinVersion: s.TLSMinVersion, MaxVersion: s.TLSMaxVersion, CipherSuites: s.TLSCipherSuites}, c)
+}
+
+// apiServers serves the REST API.
+func (p *parts) apiServers(ctx context.Context) ([]server, error) {
+	metrics, err := diagnostics.NewHTTP(p.metrics, diagnostics.APIServer)
+	if err != nil {
+		return nil, fmt.Errorf("set up metrics of the API: %w", err)
+	}
+	d := rest.Deps{
+		Config: p.Config, Store: p.store, Gate: p.gate, Kinds: catalog.Kinds,
+		Tables: func() model.Tables { return p.state.Current() }, Now: p.host.Now,
+		MeshCreated: p.maker.MeshCreated,
+		Authn:       auth.NewAuthn(p.APIServer.Authn, p.tokens, p.host.Name),
+		Access:      auth.NewAccess(p.Access.Static),
+		Tokens:      p.tokens, Metrics: metrics, Log: logging.Named(p.log, "api"),
+		Instance: func() rest.Index {
+			return rest.Index{
+				Hostname: p.host.Name, Product: version.WireProduct, Version: version.Current().Version,
+				InstanceID: p.instance, ClusterID: p.cluster.get(),
+			}
+		},
+	}
+	if !p.IsGlobal() {
+		d.Engine = p.engine
+	}
+	s := rest.New(d)
+	if err := s.Listen(ctx); err != nil {
+		return nil, err
+	}
+	return []server{{"API server", s.Run}}, nil
+}
+
+// dataPlaneServer serves the port that data planes talk to, and records what
+// becomes of them. A global control plane has none.
+func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
+	if p.IsGlobal() {
+		return nil, nil
+	}
+	s := p.DPServer.ServerTLS
+	cert, err := tlsutil.Open(s.TLSCertFile, s.TLSKeyFile, logging.Named(p.log, "tls"), p.host.Now)
+	if err != nil {
+		return nil, fmt.Errorf("data plane server: %w", err)
+	}
+	conf, err := tlsutil.ServerConfig(tlsutil.Settings{MinVersion: s.TLSMinVersion, MaxVersion: s.TLSMaxVersion, CipherSuites: s.TLSCipherSuites}, cert)
+	if err != nil {
+		return nil, fmt.Errorf("data plane server: %w", err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(p.DPServer.Port)))
+	if err != nil {
+		return nil, fmt.Errorf("data plane server: %w (the port is set by dpServer.port, KUMA_DP_SERVER_PORT)", err)
+	}
+	recorder := insight.NewRecorder(insight.RecorderDeps{
+		Store: p.store, Instance: p.instance,
+		Interval: p.XDSServer.DataplaneStatusFlushInterval, IdleTimeout: p.Config.Metrics.Dataplane.IdleTimeout,
+		Limit: p.Config.Metrics.Dataplane.SubscriptionLimit,
+		Log:   logging.Named(p.log, "insight"), Metrics: p.metrics, Now: p.host.Now,
+	})
+	dp := dpserver.New(dpserver.Deps{
+		Listener: l, TLS: conf, Certificate: cert, Store: p.store, Gate: p.gate,
+		Verifier: p.proxies, Engine: p.engine, Recorder: recorder,
+		Instance: p.instance, Version: version.Compatible,
+		Bootstrap: dpserver.Bootstrap{
+			BootstrapParams: p.BootstrapServer.Params, HDS: p.DPServer.HDS.Enabled,
+			ReloadableTokens: p.DPServer.Authn.EnableReloadableTokens,
+			MaxConnections:   uint64(p.Proxy.Gateway.GlobalDownstreamMaxConnections),
+		},
+		Streams:             xds.Options{NackBackoff: p.XDSServer.NackBackoff},
+		DeregistrationDelay: p.XDSServer.DataplaneDeregistrationDelay, ReadHeaderTimeout: p.DPServer.ReadHeaderTimeout,
+		Log: logging.Named(p.log, "xds-server"), Metrics: p.metrics, Now: p.host.Now,
+	})
+	p.recheck = dp.Recheck
+	return []server{{"data plane server", dp.Run}, {"insights", recorder.Run}}, nil
 }
