@@ -5,21 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
-	"weft/internal/cp/auth"
-	"weft/internal/cp/store"
 	"weft/internal/cp/xds"
-	"weft/internal/mesh/model"
 )
 
 // ads serves the aggregated discovery service.
@@ -134,7 +129,7 @@ func (s *Server) serve(c *conn) error {
 	}
 	log := s.log.With("proxy", node.Key.String())
 	checked := s.rechecks.Load()
-	st, object, err := s.admitProxy(ctx, node)
+	st, object, err := s.door.admit(ctx, node)
 	if err != nil {
 		log.Info("proxy is refused", "client", st.peer, "error", err)
 		return statusOf(err)
@@ -193,74 +188,8 @@ func (s *Server) enter(ctx context.Context, st *stream, checked uint64) error {
 	return nil
 }
 
-// admitProxy finds out whether the client may be the proxy that it claims to be.
-// The object is nil if the client did not bring it along.
-func (s *Server) admitProxy(ctx context.Context, node *Node) (*stream, *model.Object, error) {
-	st := &stream{key: node.Key}
-	if p, ok := peer.FromContext(ctx); ok {
-		st.peer = host(p.Addr)
-	}
-	credential, err := credentialOf(ctx)
-	if err != nil {
-		return st, nil, err
-	}
-	st.credential = credential
-	object, err := s.objectOf(node)
-	if err != nil {
-		return st, nil, err
-	}
-	known := object
-	if known == nil {
-		if known, err = s.d.Store.Get(ctx, node.Key); err != nil {
-			return st, nil, notThere(node.Key, err)
-		}
-	}
-	if st.proxy, err = auth.ProxyOf(known); err != nil {
-		return st, nil, err
-	}
-	if err := s.d.Verifier.Verify(ctx, credential, st.proxy); err != nil {
-		return st, nil, &refusal{fmt.Errorf("authentication failed: %w", err)}
-	}
-	return st, object, nil
-}
-
 func (s *Server) streamOptions(r xds.Reporter) xds.Options {
 	o := s.d.Streams
 	o.Identifier, o.Reporter = s.d.Instance, r
 	return o
-}
-
-// objectOf returns the object that the proxy brought along, or nil.
-func (s *Server) objectOf(n *Node) (*model.Object, error) {
-	if n.Resource == "" {
-		return nil, nil //nolint:nilnil // because most proxies on Kubernetes bring none
-	}
-	o, err := parseObject(n.Kind, []byte(n.Resource))
-	if err != nil {
-		return nil, &mistake{fmt.Errorf("dataplane.resource in the node's metadata: %w", err)}
-	}
-	if o.Key() != n.Key {
-		return nil, &mistake{fmt.Errorf("the node's id says %s, the object that it brings along is %s", n.Key, o.Key())}
-	}
-	return o, nil
-}
-
-// credentialOf returns what the client sent to prove who it is; "" = nothing.
-func credentialOf(ctx context.Context) (string, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	values := md.Get("authorization")
-	switch len(values) {
-	case 0:
-		return "", nil
-	case 1:
-		return strings.TrimSpace(values[0]), nil
-	}
-	return "", &refusal{fmt.Errorf("a request must have at most one authorization header; this one has %d", len(values))}
-}
-
-func notThere(key model.Key, err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return &absent{fmt.Errorf("there is no %s; create it at the control plane, or let kuma-dp bring it along with --dataplane-file", key)}
-	}
-	return fmt.Errorf("look up %s: %w", key, err)
 }

@@ -110,6 +110,7 @@ type Server struct {
 	d          Deps
 	log        *slog.Logger
 	metrics    *metrics
+	door       Authenticator
 	streams    *streams
 	departures *departures
 	grpc       *grpc.Server
@@ -139,7 +140,7 @@ func New(d Deps) *Server {
 	if d.Lookup == nil {
 		d.Lookup = net.DefaultResolver.LookupNetIP
 	}
-	s := &Server{d: d, log: d.Log, metrics: newMetrics(d.Metrics), streams: newStreams(d.Now)}
+	s := &Server{d: d, log: d.Log, metrics: newMetrics(d.Metrics), door: Authenticator{d.Store, d.Verifier}, streams: newStreams(d.Now)}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.departures = &departures{
 		store: d.Store, streams: s.streams, instance: d.Instance, delay: d.DeregistrationDelay,
@@ -283,15 +284,6 @@ func (s *Server) Recheck(ctx context.Context, mesh string) {
 		s.log.Warn("credential of a connected proxy is not valid any more; its stream ends", "proxy", st.key.String(), "error", err)
 		st.end(status.Error(codes.Unauthenticated, "authentication failed: "+err.Error()))
 	}
-}
-
-// Authenticate finds out for another service of the port who its client is.
-func (s *Server) Authenticate(ctx context.Context, n *Node) error {
-	_, _, err := s.admitProxy(ctx, n)
-	if err != nil {
-		return statusOf(err)
-	}
-	return nil
 }
 
 func proxyTypeOf(name string) ir.ProxyType { return ir.ProxyType(name) }
