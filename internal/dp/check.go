@@ -49,6 +49,8 @@ func (c *Config) checkControlPlane(p *problems) {
 		p.add("--cp-address", "KUMA_CONTROL_PLANE_URL", fmt.Sprintf("%q is no URL: write it like https://control-plane.example:5678", redactURL(cp.URL)))
 	case u.Scheme != "https" && u.Scheme != "http":
 		p.add("--cp-address", "KUMA_CONTROL_PLANE_URL", fmt.Sprintf("must start with https://, not %s://", u.Scheme))
+	case u.User != nil:
+		p.add("--cp-address", "KUMA_CONTROL_PLANE_URL", "must not hold a user or password: a proxy proves itself with its token")
 	}
 	if cp.CACertPinFile != "" && (cp.CACert != "" || cp.CACertFile != "") {
 		p.add("--ca-cert-pin-file", "KUMA_CONTROL_PLANE_CA_CERT_PIN_FILE", "cannot be combined with a CA: the CA already says whom to trust")
@@ -85,6 +87,9 @@ func (c *Config) checkDataplane(p *problems) {
 	}
 	if dp.Name == "" {
 		p.add("--name", "KUMA_DATAPLANE_NAME", "must not be empty: name the proxy, or give its definition with --dataplane-file")
+	}
+	if strings.ContainsRune(dp.Name, '/') {
+		p.add("--name", "KUMA_DATAPLANE_NAME", "must not contain a slash")
 	}
 	if dp.Mesh == "" && !c.isZoneProxy() {
 		p.add("--mesh", "KUMA_DATAPLANE_MESH", "must not be empty: name the mesh, or give the proxy's definition with --dataplane-file")

@@ -1,18 +1,23 @@
 package dp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
 	"weft/internal/dp/accesslog"
 	"weft/internal/dp/dns"
 	"weft/internal/dp/envoy"
+	"weft/internal/dp/metrics"
+	"weft/internal/dp/probes"
 	"weft/internal/dp/process"
 	"weft/internal/dp/readiness"
+	"weft/internal/version"
 )
 
 // service is Envoy with its helpers, all ports open, nothing running yet.
@@ -30,7 +35,7 @@ type service struct {
 // is one clear error and Envoy finds its helpers there.
 func (p *proxy) open(ctx context.Context) (*service, error) {
 	s := &service{log: p.deps.Log, admin: envoy.NewAdmin(p.document)}
-	steps := []func(context.Context, *service) error{p.openReadiness, p.openAccessLog, p.openDNS, p.openEnvoy}
+	steps := []func(context.Context, *service) error{p.openReadiness, p.openProbes, p.openAccessLog, p.openMetrics, p.openDNS, p.openEnvoy}
 	for _, step := range steps {
 		if err := step(ctx, s); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -87,6 +92,54 @@ func (p *proxy) openAccessLog(_ context.Context, s *service) error {
 	}
 	s.add("access log", false, run, first.Close)
 	return nil
+}
+
+func (p *proxy) openProbes(_ context.Context, s *service) error {
+	port := p.config.ProbeProxy.Port
+	if port == 0 {
+		return nil
+	}
+	n := p.response.Sidecar.Networking
+	probing, err := probes.Listen(port, n.Address, n.TransparentProxy, version.Current().Version)
+	if err != nil {
+		return err
+	}
+	s.add("application probes", true, probing.Run, probing.Close)
+	return nil
+}
+
+func (p *proxy) openMetrics(_ context.Context, s *service) error {
+	if p.document.AdminPort == 0 {
+		return nil // nothing to collect from, and no listener that would ask
+	}
+	n := p.response.Sidecar.Networking
+	targets := []metrics.Target{metrics.EnvoyTarget(p.document.AdminAddress, p.document.AdminPort)}
+	for _, a := range p.response.Sidecar.Metrics.Aggregate {
+		targets = append(targets, metrics.ApplicationTarget(a.Name, cmp.Or(a.Address, n.Address), a.Port, a.Path))
+	}
+	path := socketPath(p.dirs.sockets, "kuma-mh", p.name, p.mesh)
+	m, err := metrics.Listen(path, targets, dialPast(n.TransparentProxy), p.deps.Log.With("helper", "metrics"))
+	if err != nil {
+		return err
+	}
+	s.add("metrics", true, m.Run, m.Close)
+	return nil
+}
+
+// dialPast connects to an application past the redirection of a transparent
+// proxy. Loopback, where Envoy's admin interface is, is not redirected.
+func dialPast(transparentProxy bool) metrics.Dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		d := net.Dialer{}
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		if ip := net.ParseIP(host); transparentProxy && (ip == nil || !ip.IsLoopback()) {
+			d.LocalAddr = probes.BypassSource(host)
+		}
+		return d.DialContext(ctx, network, address)
+	}
 }
 
 func (p *proxy) openDNS(_ context.Context, s *service) error {

@@ -8,7 +8,11 @@ import (
 
 // serviceLink matches the variables that Kubernetes adds for each Service of
 // a namespace; one called kuma-control-plane makes some that look like ours.
-var serviceLink = regexp.MustCompile(`_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+var serviceLink = regexp.MustCompile(`_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
+func isServiceLink(name, value string) bool {
+	return serviceLink.MatchString(name) || (strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://"))
+}
 
 // Misspelt pairs each unknown KUMA_* variable that looks like one of ours with
 // the name that was probably meant.
@@ -20,8 +24,8 @@ func Misspelt(options []Option, env map[string]string) map[string]string {
 		}
 	}
 	found := map[string]string{}
-	for name := range env {
-		if !strings.HasPrefix(strings.ToUpper(name), "KUMA_") || slices.Contains(known, name) || serviceLink.MatchString(name) {
+	for name, value := range env {
+		if !strings.HasPrefix(strings.ToUpper(name), "KUMA_") || slices.Contains(known, name) || isServiceLink(name, value) {
 			continue
 		}
 		if meant := nearest(strings.ToUpper(name), known); meant != "" {

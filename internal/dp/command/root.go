@@ -63,7 +63,6 @@ the control plane, runs Envoy with it, and resolves the names of the mesh.
 Every flag of "kuma-dp run" has an environment variable, which wins over the flag.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	logs.addFlags(root.PersistentFlags())
 	root.AddCommand(newRun(e, &logs), newWait(e, &logs), newVersion())

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -402,3 +403,211 @@ func TestRefusedStart(t *testing.T) {
 
 // goodToken looks like a token; nobody checks its signature here.
 const goodToken = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEiLCJ0eXAiOiJKV1QifQ.eyJOYW1lIjoid2ViLTEifQ.c2lnbmF0dXJl"
+
+// BenchmarkStart measures from exec to a proxy that is ready, and the memory
+// that kuma-dp itself then holds (of this test binary, which is a bit larger).
+func BenchmarkStart(b *testing.B) {
+	envoy := realEnvoy(b)
+	var rss float64
+	for b.Loop() {
+		b.StopTimer()
+		cp := newControlPlane(b, "127.0.0.1:1")
+		b.StartTimer()
+		d := startDP(b, cp.env(envoy), "--name=web-1", "--mesh=default")
+		d.waitReady(b, cp)
+		b.StopTimer()
+		for range 2000 {
+			q := new(dns.Msg)
+			q.SetQuestion("backend.mesh.", dns.TypeA)
+			if _, err := dns.Exchange(q, fmt.Sprintf("127.0.0.1:%d", cp.coreDNS)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		rss = resident(b, d.cmd.Process.Pid)
+		d.signal(b, syscall.SIGTERM)
+		d.signal(b, syscall.SIGTERM)
+		d.wait(b, 20*time.Second)
+		b.StartTimer()
+	}
+	b.ReportMetric(rss, "MB-resident")
+}
+
+func resident(b *testing.B, pid int) float64 {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return kb / 1024
+		}
+	}
+	b.Fatal("no VmRSS")
+	return 0
+}
+
+// cpu returns the processor time that a process has used.
+func cpu(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var ticks int64
+	for _, f := range fields[11:13] { // utime and stime, in hundredths of a second
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// BenchmarkDNS measures answers for a name of the mesh through the DNS server
+// of kuma-dp and Envoy's filter, with the processor time of each.
+func BenchmarkDNS(b *testing.B) {
+	envoy := realEnvoy(b)
+	cp := newControlPlane(b, "127.0.0.1:1")
+	d := startDP(b, cp.env(envoy), "--name=web-1", "--mesh=default")
+	d.waitReady(b, cp)
+	pid := d.envoyPID(b)
+	var mu sync.Mutex
+	var took []time.Duration
+	dpBefore, envoyBefore := cpu(b, d.cmd.Process.Pid), cpu(b, pid)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		conn, err := dns.Dial("udp", fmt.Sprintf("127.0.0.1:%d", cp.coreDNS))
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer conn.Close()
+		q := new(dns.Msg)
+		q.SetQuestion("backend.mesh.", dns.TypeA)
+		var own []time.Duration
+		for pb.Next() {
+			began := time.Now()
+			_ = conn.SetDeadline(began.Add(5 * time.Second))
+			if err := conn.WriteMsg(q); err != nil {
+				b.Error(err)
+				return
+			}
+			if _, err := conn.ReadMsg(); err != nil {
+				b.Error(err)
+				return
+			}
+			own = append(own, time.Since(began))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		took = append(took, own...)
+	})
+	b.StopTimer()
+	n := float64(len(took))
+	b.ReportMetric(float64((cpu(b, d.cmd.Process.Pid)-dpBefore).Microseconds())/n, "µs-cpu-kuma-dp/op")
+	b.ReportMetric(float64((cpu(b, pid)-envoyBefore).Microseconds())/n, "µs-cpu-envoy/op")
+	b.ReportMetric(n/b.Elapsed().Seconds(), "answers/s")
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "µs-p99")
+}
+
+func TestHelpers(t *testing.T) {
+	envoy := realEnvoy(t)
+	app := application(t)
+	cp := newControlPlane(t, app)
+	probePort := freePort(t)
+	logs := filepath.Join(t.TempDir(), "kuma-dp.log")
+	d := startDP(t, append(cp.env(envoy), fmt.Sprintf("KUMA_APPLICATION_PROBE_PROXY_PORT=%d", probePort), "KUMA_DATAPLAN_MESH=x"),
+		"--name=web-1", "--mesh=default", "--log-output-path="+logs, "--log-level=debug", "--envoy-log-level=warning")
+	d.waitReady(t, cp)
+	if r := cp.lastRequest(t); r["appProbeProxyDisabled"] != true {
+		t.Errorf("appProbeProxyDisabled is %v although the probe proxy runs", r["appProbeProxyDisabled"])
+	}
+	_, port, err := net.SplitHostPort(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := get(fmt.Sprintf("http://127.0.0.1:%d/%s/x", probePort, port)); got != "200 HEALTHY\n" {
+		t.Errorf("probe: %q", got)
+	}
+	sockets, _ := filepath.Glob(filepath.Join(d.tmp, "kuma-dp-*", "kuma-mh-web-1-default.sock"))
+	if len(sockets) != 1 {
+		t.Fatalf("metrics sockets: %v", sockets)
+	}
+	client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", sockets[0]) }}}
+	resp, err := client.Get("http://localhost/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if !strings.Contains(string(body), `envoy_cluster_name="app",kuma_io_mesh_traffic="true"`) {
+		t.Errorf("metrics of Envoy are missing: %.300s", body)
+	}
+	d.signal(t, syscall.SIGTERM)
+	if code := d.wait(t, 20*time.Second); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	text, err := os.ReadFile(logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"proxy is ready", "KUMA_DATAPLANE_MESH"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the log file does not say %q", want)
+		}
+	}
+	if !strings.Contains(d.out.String(), "logs will be stored in") {
+		t.Error("it is not told where the log is")
+	}
+}
+
+// fakeCoreDNS is a program that behaves like an external CoreDNS as far as
+// kuma-dp can see.
+const fakeCoreDNS = `#!/bin/sh
+if [ "$1" = --version ]; then echo CoreDNS-1.14.1; exit 0; fi
+echo "external CoreDNS $*"
+exec sleep 1000
+`
+
+func TestExternalCoreDNS(t *testing.T) {
+	envoy := realEnvoy(t)
+	cp := newControlPlane(t, application(t))
+	binary := filepath.Join(t.TempDir(), "my-coredns")
+	if err := os.WriteFile(binary, []byte(fakeCoreDNS), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := startDP(t, append(cp.env(envoy), "KUMA_DNS_CORE_DNS_BINARY_PATH="+binary), "--name=web-1", "--mesh=default")
+	d.waitReady(t, cp)
+	if meta, _ := cp.lastRequest(t)["dynamicMetadata"].(map[string]any); meta["version.dependencies.coredns"] != "1.14.1" {
+		t.Errorf("dynamicMetadata: %v", meta)
+	}
+	eventually(t, 5*time.Second, "started", func() bool { return strings.Contains(d.out.String(), "external CoreDNS -conf ") })
+	d.signal(t, syscall.SIGTERM)
+	if code := d.wait(t, 20*time.Second); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestZoneProxyHasNoDNS(t *testing.T) {
+	envoy := realEnvoy(t)
+	cp := newControlPlane(t, application(t))
+	d := startDP(t, cp.env(envoy), "--name=in", "--proxy-type=ingress")
+	d.waitReady(t, cp)
+	r := cp.lastRequest(t)
+	if r["proxyType"] != "ingress" || r["mesh"] != "" || r["dynamicMetadata"] != nil {
+		t.Errorf("request: %v", r)
+	}
+	if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", cp.coreDNS)); err != nil {
+		t.Error("a zone proxy serves DNS")
+	} else {
+		l.Close()
+	}
+}

@@ -82,8 +82,12 @@ func (o *waitOptions) wait(ctx context.Context) error {
 			}
 			return fmt.Errorf("the proxy was not ready within %s: %w", o.timeout, last)
 		case <-tick.C:
-			if last = ask(ctx, client, o.url); last == nil {
+			err := ask(ctx, client, o.url)
+			if err == nil {
 				return nil
+			}
+			if ctx.Err() == nil {
+				last = err
 			}
 		}
 	}

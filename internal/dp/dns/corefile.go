@@ -1,7 +1,7 @@
-// Package dns runs the DNS server of a proxy: CoreDNS, linked in, with our one
-// plugin `alternate`; or an external CoreDNS if one is named. Names of the
-// mesh are asked of Envoy, all others of the host's resolvers. kuma-dp starts
-// one server for each process.
+// Package dns runs the DNS server of a proxy: CoreDNS, linked in, with our
+// plugins `alternate` and `remember`; or an external CoreDNS if one is named.
+// Names of the mesh are asked of Envoy, all others of the host's resolvers.
+// kuma-dp starts one server for each process.
 package dns
 
 import (
@@ -18,6 +18,7 @@ const builtin = `.:{{ .CoreDNSPort }} {
     forward . 127.0.0.1:{{ .EnvoyDNSPort }} {
         prefer_udp
     }
+    remember 1s
     # what Envoy does not know, the resolvers of this host may
     alternate NOTIMP,FORMERR,NXDOMAIN,SERVFAIL,REFUSED . /etc/resolv.conf
 {{- if .PrometheusPort }}

@@ -39,7 +39,7 @@ func directives() []string {
 	return []string{
 		"cancel", "bufsize", "bind", "debug", "ready", "health",
 		"prometheus", "errors", "log", "local", "any", "loadbalance", "rewrite",
-		"cache", "minimal", "hosts", "alternate", "forward", "whoami",
+		"cache", "minimal", "hosts", "alternate", "remember", "forward", "whoami",
 	}
 }
 
@@ -47,6 +47,7 @@ func directives() []string {
 var register = sync.OnceValue(func() error {
 	caddy.Quiet, dnsserver.Quiet = true, true
 	plugin.Register("alternate", setupAlternate)
+	plugin.Register("remember", setupRemember)
 	return errors.Join(dnsserver.SetDirectives(directives()), dnsserver.Register())
 })
 

@@ -457,3 +457,56 @@ func BenchmarkMeshName(b *testing.B) {
 		}
 	})
 }
+
+func TestRememberedAnswers(t *testing.T) {
+	var asked atomic.Int32
+	var vip atomic.Int32
+	envoy := upstream(t, func(w dns.ResponseWriter, r *dns.Msg) {
+		asked.Add(1)
+		m := new(dns.Msg)
+		m.SetReply(r)
+		if strings.HasPrefix(strings.ToLower(r.Question[0].Name), "backend.") {
+			hdr := dns.RR_Header{Name: r.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 30}
+			m.Answer = []dns.RR{&dns.A{Hdr: hdr, A: net.IPv4(240, 0, 0, byte(vip.Load()))}}
+		} else {
+			m.Rcode = dns.RcodeNameError
+		}
+		_ = w.WriteMsg(m)
+	}, "udp")
+	addr := start(t, settings{CoreDNSPort: freePort(t), EnvoyDNSPort: portOf(t, envoy)}, resolvConf(t))
+	for i := range 50 {
+		name := []string{"backend.mesh.", "BACKEND.mesh."}[i%2]
+		m := ask(t, "udp", addr, name, dns.TypeA)
+		if text(m) != "NOERROR 240.0.0.0" || m.Answer[0].Header().Ttl != 30 || m.Question[0].Name != name {
+			t.Fatalf("got %v", m)
+		}
+	}
+	if n := asked.Load(); n > 3 {
+		t.Errorf("Envoy was asked %d times for one name", n)
+	}
+	// What does not exist is asked each time, so that a new name works at once.
+	asked.Store(0)
+	for range 5 {
+		ask(t, "udp", addr, "new.mesh.", dns.TypeA)
+	}
+	if n := asked.Load(); n != 5 {
+		t.Errorf("Envoy was asked %d times for a name that does not exist", n)
+	}
+	vip.Store(9)
+	deadline := time.Now().Add(10 * time.Second)
+	for text(ask(t, "udp", addr, "backend.mesh.", dns.TypeA)) != "NOERROR 240.0.0.9" {
+		if time.Now().After(deadline) {
+			t.Fatal("the old address is never forgotten")
+		}
+	}
+}
+
+func TestRememberIsBounded(t *testing.T) {
+	c := &remember{answers: map[question]remembered{}}
+	for i := range 3 * maxRemembered {
+		c.put(question{name: fmt.Sprint(i)}, remembered{})
+	}
+	if len(c.answers) > maxRemembered {
+		t.Errorf("%d answers kept", len(c.answers))
+	}
+}
