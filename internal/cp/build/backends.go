@@ -128,6 +128,11 @@ func (x *backends) Use(be policy.Backend) string {
 		panic(fmt.Sprintf("build: backend %v was not resolved here", be.Destination))
 	}
 	x.b.p.Clusters = append(x.b.p.Clusters, x.cluster(name, d, be.Tags))
+	for _, w := range d.Warnings {
+		if !slices.Contains(x.b.p.Warnings, w) {
+			x.b.p.Warnings = append(x.b.p.Warnings, w)
+		}
+	}
 	return name
 }
 

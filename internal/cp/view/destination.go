@@ -27,7 +27,9 @@ type Destination struct {
 	// Outside are the endpoints of an ExternalService, which are part of the
 	// client's configuration and not live.
 	Outside []Outside
-	hash    model.Hash
+	// Warnings tell which endpoints are left out, and why.
+	Warnings []ir.Warning
+	hash     model.Hash
 }
 
 // Outside is an endpoint of an ExternalService.
@@ -67,6 +69,12 @@ func (d *Destination) seal() *Destination {
 		if o.TLS != nil {
 			h.hash(model.HashJSON(o.TLS))
 		}
+	}
+	h.num(uint64(len(d.Warnings)))
+	for _, w := range d.Warnings {
+		h.str(w.Kind)
+		h.str(w.Name)
+		h.str(w.Message)
 	}
 	d.hash = h.sum()
 	return d

@@ -30,8 +30,6 @@ type Mesh struct {
 	dests     *Destinations
 	policies  *policy.Indexes
 	virtual   *Outbounds
-	// Warnings tell about objects that are left out.
-	warnings []ir.Warning
 
 	meshHash, configHash model.Hash
 
@@ -66,9 +64,6 @@ func (m *Mesh) Exists() bool { return m.exists }
 // ConfigHash covers everything but endpoints and the proxies' own objects: if it
 // is equal in two views, only proxies whose own object changed can differ.
 func (m *Mesh) ConfigHash() model.Hash { return m.configHash }
-
-// Warnings tell which objects have no effect on the whole mesh, and why.
-func (m *Mesh) Warnings() []ir.Warning { return m.warnings }
 
 // tables are the tables that a view is derived from, besides those of policies.
 type tables struct {
@@ -131,7 +126,7 @@ func (n *Mesh) derive(m *Mesh, in *tables, vips model.Row) {
 	n.resources = resources.next(in.services, members, changes, n.facts)
 
 	if n.sameDestinations(m) {
-		n.dests, n.joined, n.warnings = m.dests, m.joined, m.warnings
+		n.dests, n.joined = m.dests, m.joined
 	} else {
 		n.describeDestinations(m, in)
 	}
@@ -215,8 +210,7 @@ func (n *Mesh) sameDestinations(m *Mesh) bool {
 // describeDestinations makes the table of destinations. A name that both
 // proxies and an ExternalService have belongs to the proxies.
 func (n *Mesh) describeDestinations(m *Mesh, in *tables) {
-	outside, warnings := outsideServices(in.outside, in.secrets, n.facts)
-	n.warnings = warnings
+	outside := outsideServices(in.outside, in.secrets, n.facts)
 	byName := make(map[string]*Destination, len(n.services)+len(outside))
 	maps.Copy(byName, outside)
 	for name, s := range n.services {

@@ -12,9 +12,8 @@ import (
 )
 
 // outsideServices returns the destinations made of ExternalServices, by service.
-func outsideServices(t, secrets *model.Table, f *facts) (map[string]*Destination, []ir.Warning) {
+func outsideServices(t, secrets *model.Table, f *facts) map[string]*Destination {
 	out := map[string]*Destination{}
-	var warnings []ir.Warning
 	protocols := map[string]ir.Protocol{}
 	for _, row := range t.Rows() {
 		spec := model.Spec[kinds.ExternalServiceSpec](row.Object)
@@ -28,16 +27,6 @@ func outsideServices(t, secrets *model.Table, f *facts) (map[string]*Destination
 		}}
 		delete(o.Tags, model.TagService)
 		o.Endpoint = f.local(o.Endpoint)
-		if spec.Encrypted() {
-			// The tag tells endpoints with different settings apart.
-			o.Tags[model.TagExternalServiceName] = row.Meta.Name
-			tls, err := outsideTLS(spec.Networking.TLS, host, secrets)
-			if err != nil {
-				warnings = append(warnings, ir.Warning{Kind: row.Kind.Name, Name: row.Meta.Name, Message: err.Error()})
-				continue
-			}
-			o.TLS = tls
-		}
 		d := out[name]
 		if d == nil {
 			d = &Destination{Destination: ir.Destination{Kind: kinds.ExternalService.Name, Mesh: f.mesh, Name: name, External: true}}
@@ -45,6 +34,16 @@ func outsideServices(t, secrets *model.Table, f *facts) (map[string]*Destination
 			protocols[name] = ir.ParseProtocol(spec.Tags[model.TagProtocol])
 		}
 		protocols[name] = ir.CommonProtocol(protocols[name], ir.ParseProtocol(spec.Tags[model.TagProtocol]))
+		if spec.Encrypted() {
+			// The tag tells endpoints with different settings apart.
+			o.Tags[model.TagExternalServiceName] = row.Meta.Name
+			tls, err := outsideTLS(spec.Networking.TLS, host, secrets)
+			if err != nil {
+				d.Warnings = append(d.Warnings, ir.Warning{Kind: row.Kind.Name, Name: row.Meta.Name, Message: err.Error()})
+				continue
+			}
+			o.TLS = tls
+		}
 		d.Outside = append(d.Outside, o)
 	}
 	for name, d := range out {
@@ -54,7 +53,7 @@ func outsideServices(t, secrets *model.Table, f *facts) (map[string]*Destination
 		})
 		d.seal()
 	}
-	return out, warnings
+	return out
 }
 
 func outsideTLS(t *kinds.ExternalServiceTLS, host string, secrets *model.Table) (*ir.ExternalTLS, error) {
