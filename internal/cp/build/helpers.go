@@ -11,9 +11,17 @@ import (
 	"weft/internal/mesh/model"
 )
 
+// redirection says how the workload's traffic is redirected; nil = it is not.
+func (b *builder) redirection() *kinds.TransparentProxying {
+	if b.spec.Networking == nil {
+		return nil
+	}
+	return b.spec.Networking.TransparentProxying
+}
+
 // transparent adds listeners for redirected traffic.
 func (b *builder) transparent() {
-	t := b.spec.Networking.TransparentProxying
+	t := b.redirection()
 	if t == nil || t.RedirectPortOutbound == 0 {
 		return
 	}
@@ -75,7 +83,7 @@ func adminAddress(s string) string {
 // dns lists the names of the addresses on which the workload reaches
 // destinations.
 func (b *builder) dns() {
-	t := b.spec.Networking.TransparentProxying
+	t := b.redirection()
 	if b.in.Node.DNSPort == 0 || t == nil {
 		return
 	}
