@@ -17,6 +17,7 @@ import (
 	"weft/internal/dp/probes"
 	"weft/internal/dp/process"
 	"weft/internal/dp/readiness"
+	"weft/internal/logging"
 	"weft/internal/version"
 )
 
@@ -75,7 +76,7 @@ func (p *proxy) openReadiness(_ context.Context, s *service) error {
 
 func (p *proxy) openAccessLog(_ context.Context, s *service) error {
 	path := socketPath(p.dirs.sockets, "kuma-al", p.name, p.mesh)
-	log := p.deps.Log.With("helper", "access log")
+	log := logging.Named(p.deps.Log, "access-log")
 	first, err := accesslog.Open(path, log)
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (p *proxy) openMetrics(_ context.Context, s *service) error {
 		targets = append(targets, metrics.ApplicationTarget(a.Name, cmp.Or(a.Address, n.Address), a.Port, a.Path))
 	}
 	path := socketPath(p.dirs.sockets, "kuma-mh", p.name, p.mesh)
-	m, err := metrics.Listen(path, targets, dialPast(n.TransparentProxy), p.deps.Log.With("helper", "metrics"))
+	m, err := metrics.Listen(path, targets, dialPast(n.TransparentProxy), logging.Named(p.deps.Log, "metrics"))
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (p *proxy) openDNS(_ context.Context, s *service) error {
 	if !p.usesDNS() {
 		return nil
 	}
-	log := p.deps.Log.With("helper", "dns")
+	log := logging.Named(p.deps.Log, "dns")
 	text, source, err := dns.Template(p.config.DNS.CoreDNSConfigTemplatePath, p.response.Sidecar.Networking.CorefileTemplate)
 	if err != nil {
 		return err
@@ -183,7 +184,7 @@ func (p *proxy) openEnvoy(_ context.Context, s *service) error {
 		LogLevel:  level, ComponentLogLevel: p.config.Runtime.EnvoyComponentLogLevel,
 		Concurrency: p.config.Runtime.Concurrency,
 		Stdout:      p.deps.Stdout, Stderr: p.deps.Stderr,
-	}, p.deps.Log)
+	}, logging.Named(p.deps.Log, "envoy"))
 	if err != nil {
 		return err
 	}

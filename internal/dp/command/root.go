@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weft/internal/dp/process"
+	"weft/internal/logging"
 	"weft/internal/version"
 )
 
@@ -53,7 +54,8 @@ func Main(ctx context.Context, e Environment) int {
 }
 
 func newRoot(e *Environment) *cobra.Command {
-	var logs logOptions
+	var logs logging.Options
+	env := environ(e.Env)
 	root := &cobra.Command{
 		Use:   "kuma-dp",
 		Short: "Run a proxy of the mesh",
@@ -64,7 +66,7 @@ Every flag of "kuma-dp run" has an environment variable, which wins over the fla
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	logs.addFlags(root.PersistentFlags())
+	logs.AddFlags(root.PersistentFlags(), func(name string) string { return env[name] })
 	root.AddCommand(newRun(e, &logs), newWait(e, &logs), newVersion())
 	return root
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"weft/internal/dp"
+	"weft/internal/logging"
 )
 
-func newRun(e *Environment, logs *logOptions) *cobra.Command {
+func newRun(e *Environment, logs *logging.Options) *cobra.Command {
 	config := dp.DefaultConfig()
 	options := dp.Options(&config)
 	cmd := &cobra.Command{
@@ -39,14 +40,14 @@ draining short, the third ends at once. SIGUSR2 drains the inbound listeners.`,
 	return cmd
 }
 
-func run(ctx context.Context, e *Environment, logs *logOptions, config *dp.Config, options []dp.Option) (err error) {
-	log, closeLog, err := logs.open(e.Stdout, e.Stderr)
+func run(ctx context.Context, e *Environment, logs *logging.Options, config *dp.Config, options []dp.Option) (err error) {
+	log, logFile, err := logging.New(*logs, "kuma-dp", e.Stdout, e.Stderr)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeLog()) }()
+	defer func() { err = errors.Join(err, logFile.Close()) }()
 	stdlog.SetFlags(0)
-	stdlog.SetOutput(stdLog{log})
+	stdlog.SetOutput(stdLog{logging.Named(log, "dns")}) // only CoreDNS uses it
 
 	env := environ(e.Env)
 	if err := dp.ApplyEnv(options, env); err != nil {
@@ -61,7 +62,7 @@ func run(ctx context.Context, e *Environment, logs *logOptions, config *dp.Confi
 		return err
 	}
 	return dp.Run(ctx, *config, dp.Deps{
-		Log: log, LogLevel: logs.level,
+		Log: log, LogLevel: logs.Level,
 		Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr,
 		Signals: e.Signals, Abort: func() { e.Exit(1) },
 	})

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"weft/internal/logging"
 )
 
 // waitOptions are the flags of wait.
@@ -18,7 +20,7 @@ type waitOptions struct {
 	requestTimeout time.Duration
 }
 
-func newWait(e *Environment, logs *logOptions) *cobra.Command {
+func newWait(e *Environment, logs *logging.Options) *cobra.Command {
 	o := waitOptions{}
 	cmd := &cobra.Command{
 		Use:   "wait",
@@ -26,7 +28,7 @@ func newWait(e *Environment, logs *logOptions) *cobra.Command {
 		Long:  "Wait until the proxy is ready: ask a URL again and again until it answers with status 200.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, closeLog, err := logs.open(e.Stdout, e.Stderr)
+			log, logFile, err := logging.New(*logs, "kuma-dp", e.Stdout, e.Stderr)
 			if err != nil {
 				return err
 			}
@@ -44,7 +46,7 @@ func newWait(e *Environment, logs *logOptions) *cobra.Command {
 			if err == nil {
 				log.Info("the proxy is ready")
 			}
-			return errors.Join(err, closeLog())
+			return errors.Join(err, logFile.Close())
 		},
 	}
 	fs := cmd.Flags()
