@@ -25,6 +25,12 @@ const (
 )
 
 func (b *builder) inbounds() {
+	if a := b.spec.Address(); a != "" && !isIP(a) {
+		b.p.Warnings = append(b.p.Warnings, ir.Warning{
+			Kind: kinds.Dataplane.Name, Name: b.in.ID.Name,
+			Message: "networking.address is the name " + a + ", on which Envoy cannot listen; give an IP address",
+		})
+	}
 	for i := range b.spec.Inbounds() {
 		in := &b.spec.Networking.Inbound[i]
 		if in.Port == model.ServicelessPort {

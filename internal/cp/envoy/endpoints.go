@@ -15,12 +15,12 @@ import (
 )
 
 // Assignment returns the encoded endpoint list of a ref. eps are the ref's
-// endpoints as the view lists them. What Envoy would refuse (an endpoint
-// without an address) is left out, so that one bad endpoint does not cost the
-// others.
+// endpoints as the view lists them. What Envoy would refuse (an endpoint at a
+// name, which nobody resolves there) is left out, so that one bad endpoint does
+// not cost the others.
 func Assignment(ref ir.EndpointsRef, eps []ir.Endpoint) *xds.Resource {
 	eps = slices.DeleteFunc(slices.Clone(eps), func(e ir.Endpoint) bool {
-		return e.Address == "" || e.Port > 65535
+		return !isIP(e.Address) || e.Port > 65535
 	})
 	var cla *endpoint.ClusterLoadAssignment
 	if rule := ref.Locality.Rule(); rule != nil {
@@ -59,7 +59,7 @@ func loadAssignment(name string, eps []ir.Endpoint) *endpoint.ClusterLoadAssignm
 			at = l
 			group = &endpoint.LocalityLbEndpoints{Priority: e.Priority}
 			if e.Zone != "" || e.SubZone != "" {
-				group.Locality = &core.Locality{Zone: e.Zone, SubZone: e.SubZone}
+				group.Locality = &core.Locality{Zone: strings.ToValidUTF8(e.Zone, "?"), SubZone: strings.ToValidUTF8(e.SubZone, "?")}
 			}
 			cla.Endpoints = append(cla.Endpoints, group)
 		}
@@ -94,7 +94,7 @@ func placedAssignment(name string, eps []ir.Endpoint, rule *ir.Locality) *endpoi
 		if i == 0 || p.Place != list[i-1].Place {
 			group := &endpoint.LocalityLbEndpoints{Priority: p.Priority}
 			if p.Zone != "" || p.SubZone != "" {
-				group.Locality = &core.Locality{Zone: p.Zone, SubZone: p.SubZone}
+				group.Locality = &core.Locality{Zone: strings.ToValidUTF8(p.Zone, "?"), SubZone: strings.ToValidUTF8(p.SubZone, "?")}
 			}
 			if p.Weight > 0 {
 				group.LoadBalancingWeight = wrapperspb.UInt32(p.Weight)
@@ -156,8 +156,8 @@ func endpointMetadata(tags map[string]string) *core.Metadata {
 		"envoy.transport_socket_match": s,
 	}}
 	raw, err := deterministic.Marshal(md)
-	if err != nil { // text that is no UTF-8 was refused at the gate
-		return md
+	if err != nil {
+		return nil // text that is no UTF-8: better an endpoint without tags than none
 	}
 	encoded := &core.Metadata{}
 	encoded.ProtoReflect().SetUnknown(raw)
