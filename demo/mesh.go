@@ -210,7 +210,7 @@ func (m *mesh) dataplaneToken(ctx context.Context, s sidecar) ([]byte, error) {
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask for a token of %s: %s: %s %w", s.name, resp.Status, text, err)
+		return nil, fmt.Errorf("ask for a token of %s: %s: %s", s.name, resp.Status, text)
 	}
 	return text, nil
 }

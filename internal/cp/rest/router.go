@@ -24,8 +24,7 @@ type route struct {
 type node struct {
 	literal map[string]*node
 	param   *node
-	name    string // of the parameter that leads here
-	rest    bool   // matches everything below
+	rest    bool // matches everything below
 	routes  []*route
 }
 
@@ -39,9 +38,8 @@ func (t *router) add(r route) {
 	for _, seg := range segments(r.pattern) {
 		switch {
 		case strings.HasPrefix(seg, "{"):
-			name := strings.Trim(seg, "{}")
 			if n.param == nil {
-				n.param = &node{name: strings.TrimSuffix(name, "..."), rest: strings.HasSuffix(name, "...")}
+				n.param = &node{rest: strings.HasSuffix(seg, "...}")}
 			}
 			n = n.param
 		default:
@@ -60,37 +58,42 @@ func (t *router) add(r route) {
 // find returns the routes of a path with the values of its parameters; none =
 // no such page. A literal segment wins over a parameter.
 func (t *router) find(p string) ([]*route, map[string]string) {
-	params := map[string]string{}
-	if n := walk(&t.root, segments(p), params); n != nil {
-		return n.routes, params
+	n, values := walk(&t.root, segments(p), nil)
+	if n == nil {
+		return nil, nil
 	}
-	return nil, nil
+	// Patterns that share a node may call their parameters differently, but the
+	// routes of one node never do.
+	params := make(map[string]string, len(values))
+	for _, seg := range segments(n.routes[0].pattern) {
+		if name, is := strings.CutPrefix(seg, "{"); is {
+			params[strings.TrimRight(name, ".}")] = values[0]
+			values = values[1:]
+		}
+	}
+	return n.routes, params
 }
 
-func walk(n *node, segs []string, params map[string]string) *node {
+// walk returns the node of a path with the values of the parameters on the way.
+func walk(n *node, segs, values []string) (*node, []string) {
 	if len(segs) == 0 {
 		if len(n.routes) == 0 {
-			return nil
+			return nil, nil
 		}
-		return n
+		return n, values
 	}
 	if next := n.literal[segs[0]]; next != nil {
-		if hit := walk(next, segs[1:], params); hit != nil {
-			return hit
+		if hit, vs := walk(next, segs[1:], values); hit != nil {
+			return hit, vs
 		}
 	}
 	if n.param == nil {
-		return nil
+		return nil, nil
 	}
 	if n.param.rest {
-		params[n.param.name] = strings.Join(segs, "/")
-		return n.param
+		return n.param, append(values, strings.Join(segs, "/"))
 	}
-	if hit := walk(n.param, segs[1:], params); hit != nil {
-		params[n.param.name] = segs[0]
-		return hit
-	}
-	return nil
+	return walk(n.param, segs[1:], append(values, segs[0]))
 }
 
 func segments(p string) []string {
