@@ -8,6 +8,7 @@ package vip
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -119,39 +120,65 @@ func (c *collector) add(k view.VIPKey, o view.VIPOutbound) {
 }
 
 // Allocate returns the entries with addresses. Entries that had one before keep
-// it; the others get the next free addresses of the range in the order of type
-// and name. Hosts that are addresses stand for themselves.
+// it; the others get addresses in the order of type and name. Those start after
+// the highest one so far, so that an address that became free is not given to
+// another service while clients remember it; when the range is through, free ones
+// are used from its start. Hosts that are addresses stand for themselves.
 func Allocate(before view.VIPs, entries map[view.VIPKey][]view.VIPOutbound, cidr netip.Prefix) (view.VIPs, error) {
-	taken := map[netip.Addr]bool{}
-	out := make(view.VIPs, len(entries))
-	keys := make([]view.VIPKey, 0, len(entries))
-	for k, outbounds := range entries {
-		keys = append(keys, k)
-		if old, ok := before[k]; ok && old.Address != "" {
-			out[k] = view.VIPEntry{Address: old.Address, Outbounds: outbounds}
-			if a, err := netip.ParseAddr(old.Address); err == nil {
-				taken[a] = true
-			}
+	p := pool{cidr: cidr.Masked(), taken: map[netip.Addr]bool{}}
+	p.next = p.cidr.Addr()
+	for k, e := range before {
+		a, err := netip.ParseAddr(e.Address)
+		if err != nil || !p.cidr.Contains(a) {
+			continue
+		}
+		if _, still := entries[k]; still {
+			p.taken[a] = true
+		}
+		if !a.Less(p.next) {
+			p.next = a.Next()
 		}
 	}
-	slices.SortFunc(keys, view.VIPKey.Compare)
-	next := cidr.Masked().Addr()
-	for _, k := range keys {
-		if _, ok := out[k]; ok {
-			continue
-		}
+	out := make(view.VIPs, len(entries))
+	for _, k := range slices.SortedFunc(maps.Keys(entries), view.VIPKey.Compare) {
+		e := view.VIPEntry{Address: before[k].Address, Outbounds: entries[k]}
 		if _, err := netip.ParseAddr(k.Name); err == nil && k.Type == view.VIPHost {
-			out[k] = view.VIPEntry{Address: k.Name, Outbounds: entries[k]}
-			continue
+			e.Address = k.Name
 		}
-		for taken[next] {
-			next = next.Next()
+		if e.Address == "" {
+			a, ok := p.take()
+			if !ok {
+				return nil, fmt.Errorf("no address left in %s for %q: make the range larger (dnsServer.CIDR)", cidr, k.Name)
+			}
+			e.Address = a.String()
 		}
-		if !cidr.Contains(next) {
-			return nil, fmt.Errorf("no address left in %s for %s %q: make the range larger", cidr, k.Type, k.Name)
-		}
-		out[k] = view.VIPEntry{Address: next.String(), Outbounds: entries[k]}
-		next = next.Next()
+		out[k] = e
 	}
 	return out, nil
+}
+
+// pool gives out the addresses of a range.
+type pool struct {
+	cidr    netip.Prefix
+	taken   map[netip.Addr]bool
+	next    netip.Addr
+	wrapped bool
+}
+
+// take returns an address that nobody has; false if there is none.
+func (p *pool) take() (netip.Addr, bool) {
+	for {
+		if !p.cidr.Contains(p.next) { // also after the last address there is
+			if p.wrapped {
+				return netip.Addr{}, false
+			}
+			p.wrapped, p.next = true, p.cidr.Addr()
+		}
+		a := p.next
+		p.next = a.Next()
+		if !p.taken[a] {
+			p.taken[a] = true
+			return a, true
+		}
+	}
 }
