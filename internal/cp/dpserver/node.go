@@ -8,6 +8,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"weft/internal/cp/envoy"
 	"weft/internal/cp/view"
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
@@ -77,6 +78,7 @@ func ParseNode(n *corev3.Node) (*Node, error) {
 			SystemCAPath:  md.text("systemCaPath"),
 			IPv6:          md.flag("ipv6Enabled", true),
 			Features:      md.list("features"),
+			NoKafka:       envoy.LacksKafka(n),
 		},
 	}
 	out.Versions = md.versions()
