@@ -59,6 +59,9 @@ func networkFilters(p *ir.Proxy, l *ir.Listener, s side) ([]*listener.Filter, er
 	if l.TCP == nil {
 		return nil, fmt.Errorf("port %d has neither HTTP nor TCP handling", l.Port)
 	}
+	if len(l.TCP.Splits) == 0 {
+		return out, nil // nobody may connect: without a last filter connections are closed
+	}
 	f, err := tcpProxy(p, l, s)
 	if err != nil {
 		return nil, err

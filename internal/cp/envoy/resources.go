@@ -65,18 +65,20 @@ func (l *list) add(origin string, typ xds.Type, name string, msg message) {
 
 // Resources returns what the proxy should hold: its resources, and the names of
 // the endpoint lists that its clusters refer to. An error names the resource
-// that breaks one of Envoy's rules; then nothing is returned.
+// that breaks one of Envoy's rules; then nothing is returned. Patches that cannot
+// be applied add a warning to p.
 func Resources(p *ir.Proxy) ([]*xds.Resource, []ir.EndpointsRef, error) {
 	l := &list{index: make(map[key]int, 2*len(p.Inbounds)+len(p.Outbounds)+len(p.Clusters)+12)}
 	steps := []func(*list, *ir.Proxy) error{
 		addAdmin, addMetrics, addTransparent, addInbounds, addOutbounds, addClusters,
-		addDirectAccess, addProbes, addDNS, addBackends,
+		addDirectAccess, addProbes, addDNS, addObservability, addBackends,
 	}
 	for _, step := range steps {
 		if err := step(l, p); err != nil {
 			return nil, nil, fmt.Errorf("describe proxy %s/%s to Envoy: %w", p.ID.Mesh, p.ID.Name, err)
 		}
 	}
+	applyPatches(l, p)
 	out := make([]*xds.Resource, 0, len(l.items))
 	for _, it := range l.items {
 		r, err := encode(it.typ, it.name, it.msg)

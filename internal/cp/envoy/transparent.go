@@ -56,8 +56,13 @@ func addPassthrough(l *list, p *ir.Proxy, f family) error {
 	if err != nil {
 		return err
 	}
-	l.add(originTransparent, xds.Listener, out,
-		redirected(out, f.any, p.Transparent.OutboundPort, core.TrafficDirection_OUTBOUND, filter))
+	msg := redirected(out, f.any, p.Transparent.OutboundPort, core.TrafficDirection_OUTBOUND, filter)
+	if len(p.Transparent.Matches) > 0 {
+		if err := addExits(l, p, msg, f.suffix == "ipv6"); err != nil {
+			return err
+		}
+	}
+	l.add(originTransparent, xds.Listener, out, msg)
 
 	in := "inbound:passthrough:" + f.suffix
 	l.add(originTransparent, xds.Cluster, in, originalDst(in, f.source))

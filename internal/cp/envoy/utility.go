@@ -54,7 +54,8 @@ func utilityChain(name string, ipv6 bool, routes ...*route.Route) (*listener.Fil
 	return utilityManager(statName(name), rc, ipv6)
 }
 
-func utilityManager(stat string, rc *route.RouteConfiguration, ipv6 bool) (*listener.FilterChain, error) {
+// utilityManager handles requests with the filters given, and the router after them.
+func utilityManager(stat string, rc *route.RouteConfiguration, ipv6 bool, filters ...*hcm.HttpFilter) (*listener.FilterChain, error) {
 	cidrs, err := cidrRanges(helperCIDRs, !ipv6)
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func utilityManager(stat string, rc *route.RouteConfiguration, ipv6 bool) (*list
 	}
 	f, err := networkFilter(filterHTTP, &hcm.HttpConnectionManager{
 		StatPrefix:            stat,
-		HttpFilters:           []*hcm.HttpFilter{last},
+		HttpFilters:           append(filters, last),
 		InternalAddressConfig: &hcm.HttpConnectionManager_InternalAddressConfig{CidrRanges: cidrs},
 		RouteSpecifier:        &hcm.HttpConnectionManager_RouteConfig{RouteConfig: rc},
 	})

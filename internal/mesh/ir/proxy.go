@@ -192,7 +192,7 @@ type HTTP struct {
 	AddClientTags map[string][]string
 }
 
-// TCP says where bytes of a connection go.
+// TCP says where bytes of a connection go. Without splits connections are closed.
 type TCP struct {
 	Splits      []Split
 	IdleTimeout *time.Duration

@@ -271,5 +271,9 @@ func refSelects(t *TargetRef, o *model.Object, d *destination) bool {
 				(port == "" || port == d.section)
 		}
 	}
-	return refIdentity(*t, o) == d.id
+	want := refIdentity(*t, o)
+	if d.kind == RefMeshMultiZoneService {
+		want.zone = d.id.zone // it is in no zone, whatever zone the policy is from
+	}
+	return want == d.id
 }

