@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
 )
 
@@ -56,56 +55,9 @@ func (s subset) contains(tags []TagMatch) bool {
 	return true
 }
 
-// clientRule is a conf for the clients that fit all conditions. It serves
-// inspection; proxies get what Exclude computes.
-type clientRule struct {
-	tags    []TagMatch
-	conf    any // *C
-	origins []ir.Origin
-}
-
 // maxCombinations bounds what inspection spells out: the number of rules grows
 // exponentially with the number of tags that items speak of.
 const maxCombinations = 4096
-
-// clientRules partitions clients by the tags that the items speak of, so that
-// one rule holds for each client (policies.md 1.8). The refs are in ascending
-// precedence. ok is false if there are too many.
-func clientRules(p *Policy, refs []ref) (rules []clientRule, ok bool) {
-	var subs []subset // parallel to used
-	var used []ref
-	for _, r := range refs {
-		if s, ok := subsetOf(r.item().ref); ok {
-			subs, used = append(subs, s), append(used, r)
-		}
-	}
-	var out []clientRule
-	seen := map[string]bool{}
-	all, ok := combinations(subs)
-	if !ok {
-		return nil, false
-	}
-	for _, tags := range all {
-		k := tagsKey(tags)
-		if seen[k] {
-			continue
-		}
-		seen[k] = true
-		var in []ref
-		for i, s := range subs {
-			if s.contains(tags) {
-				in = append(in, used[i])
-			}
-		}
-		if len(in) == 0 {
-			continue
-		}
-		m := mergeRefs(p, in)
-		out = append(out, clientRule{tags: tags, conf: m.conf, origins: m.origins})
-	}
-	slices.SortStableFunc(out, func(a, b clientRule) int { return positives(b.tags) - positives(a.tags) })
-	return out, true
-}
 
 func positives(tags []TagMatch) int {
 	n := 0

@@ -30,6 +30,7 @@ type memoKey struct {
 type merged struct {
 	conf    any // *C
 	origins []ir.Origin
+	refs    []ref
 }
 
 // get returns what is remembered under the key, or makes it.

@@ -90,7 +90,7 @@ func hashRefs(refs []ref) model.Hash {
 
 func mergeRefs(p *Policy, refs []ref) *merged {
 	cs := make([]contribution, len(refs))
-	out := &merged{}
+	out := &merged{refs: refs}
 	for i, x := range refs {
 		o := x.c.row.Object
 		cs[i] = contribution{conf: x.item().conf, obj: o, rule: x.idx}

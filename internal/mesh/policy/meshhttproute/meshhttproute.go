@@ -221,6 +221,19 @@ func (s *Spec) RouteRules() []policy.RouteRule {
 	return out
 }
 
+// HTTPMatches returns the matches of the rules with their hashes.
+func (c *Conf) HTTPMatches() []policy.HTTPMatch {
+	var out []policy.HTTPMatch
+	for i := range c.Rules {
+		b, err := json.Marshal(c.Rules[i].Matches)
+		if err != nil { // strings and structs only: cannot fail
+			panic(fmt.Sprintf("meshhttproute: encode matches: %v", err))
+		}
+		out = append(out, policy.HTTPMatch{Hash: HashMatches(c.Rules[i].Matches), Match: b})
+	}
+	return out
+}
+
 // HashMatches returns the name of routes made from a rule with these matches.
 func HashMatches(ms []Match) string {
 	b, err := json.Marshal(ms)

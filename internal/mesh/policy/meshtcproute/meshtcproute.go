@@ -29,8 +29,10 @@ type To struct {
 
 // Conf is the route of a destination.
 type Conf struct {
-	Rules []Rule `json:"rules"`
+	// Default is what inspection shows: the rule's, or the item's own target.
+	Default RuleConf `json:"default"`
 
+	rules []Rule
 	// from is the policy that the rules come from.
 	from policy.Source
 }
@@ -65,7 +67,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 		s := spec.(*Spec)
 		p := policy.Parts[Conf]{Target: s.TargetRef}
 		for _, t := range s.To {
-			p.To = append(p.To, policy.Item[Conf]{TargetRef: t.TargetRef, Default: Conf{Rules: t.Rules}})
+			p.To = append(p.To, policy.Item[Conf]{TargetRef: t.TargetRef, Default: t.conf()})
 		}
 		return p
 	},
@@ -77,10 +79,21 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Shape:    shape,
 })
 
+func (t *To) conf() Conf {
+	c := Conf{rules: t.Rules}
+	if len(t.Rules) > 0 {
+		c.Default = t.Rules[0].Default
+	} else {
+		one := uint64(1)
+		c.Default.BackendRefs = []policy.BackendRef{{TargetRef: t.TargetRef, Weight: &one}}
+	}
+	return c
+}
+
 func validate(c *Conf, v *model.Violations, _ policy.Where) {
-	for i := range c.Rules {
+	for i := range c.rules {
 		at := v.At("rules", i, "default", "backendRefs")
-		refs := c.Rules[i].Default.BackendRefs
+		refs := c.rules[i].Default.BackendRefs
 		if len(refs) == 0 {
 			at.Add("are missing: say where connections go")
 		}
@@ -93,7 +106,7 @@ func validate(c *Conf, v *model.Violations, _ policy.Where) {
 // merge takes the strongest route as a whole.
 func merge(cs []policy.Contribution[Conf]) *Conf {
 	last := cs[len(cs)-1]
-	return &Conf{Rules: last.Conf.Rules, from: policy.SourceOf(last.Object)}
+	return &Conf{Default: last.Conf.Default, rules: last.Conf.rules, from: policy.SourceOf(last.Object)}
 }
 
 // shape routes connections. Destinations that speak HTTP are left to
@@ -114,10 +127,10 @@ func shape(c *Conf, o *ir.Outbound, x *policy.Context) {
 // split shares connections among backends. known is false if no backend exists;
 // no splits with known backends means that nobody may connect.
 func split(c *Conf, o *ir.Outbound, x *policy.Context) (splits []ir.Split, known bool) {
-	if c == nil || len(c.Rules) == 0 || len(c.Rules[0].Default.BackendRefs) == 0 {
+	if c == nil || len(c.rules) == 0 || len(c.rules[0].Default.BackendRefs) == 0 {
 		return []ir.Split{{Cluster: x.Env.Backends.Use(x.Env.Backends.Own(o)), Weight: 1}}, true
 	}
-	for _, ref := range c.Rules[0].Default.BackendRefs {
+	for _, ref := range c.rules[0].Default.BackendRefs {
 		b, ok := x.Env.Backends.Resolve(ref, c.from)
 		if !ok {
 			x.Warn(fmt.Sprintf("backend %s %s does not exist; connections for it go nowhere", ref.Kind, ref.Name))
