@@ -611,3 +611,31 @@ func TestZoneProxyHasNoDNS(t *testing.T) {
 		l.Close()
 	}
 }
+
+func TestThirdSignalEndsAtOnce(t *testing.T) {
+	cp := newControlPlane(t, application(t))
+	// An Envoy that ignores SIGTERM keeps kuma-dp stopping for five seconds.
+	stubborn := filepath.Join(t.TempDir(), "envoy")
+	script := `#!/bin/sh
+if [ "$1" = --version ]; then echo "version: a/1.40.0/Clean/RELEASE/BoringSSL"; exit 0; fi
+trap '' TERM
+echo stubborn
+while :; do sleep 0.05; done
+`
+	if err := os.WriteFile(stubborn, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := startDP(t, cp.env(stubborn), "--name=web-1", "--mesh=default")
+	eventually(t, 10*time.Second, "started", func() bool { return strings.Contains(d.out.String(), "stubborn") })
+	began := time.Now()
+	d.signal(t, syscall.SIGTERM) // never ready, so no draining
+	eventually(t, 5*time.Second, "stopping", func() bool { return strings.Contains(d.out.String(), "never ready") })
+	d.signal(t, syscall.SIGTERM)
+	d.signal(t, syscall.SIGINT) // another one, as equal pending signals count once
+	if code := d.wait(t, 10*time.Second); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("took %s", took)
+	}
+}

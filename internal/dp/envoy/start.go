@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -55,7 +56,7 @@ func Prepare(o Options, log *slog.Logger) (*process.Process, error) {
 func arguments(o Options, config string) []string {
 	args := []string{
 		"--config-path", config,
-		"--drain-time-s", strconv.Itoa(int(o.DrainTime.Seconds())),
+		"--drain-time-s", strconv.Itoa(max(1, int(math.Ceil(o.DrainTime.Seconds())))),
 		"--drain-strategy", "immediate",
 		"--disable-hot-restart",
 		"--log-level", o.LogLevel,
