@@ -4,15 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 
-	"github.com/cbroglie/mustache"
 	"github.com/spf13/cobra"
 
 	"weft/internal/client"
@@ -23,7 +15,7 @@ import (
 
 // applyOptions are the flags of "apply".
 type applyOptions struct {
-	file   string
+	files  []string
 	vars   map[string]string
 	dryRun bool
 }
@@ -32,7 +24,7 @@ func (a *App) applyCommand() *cobra.Command {
 	var o applyOptions
 	cmd := &cobra.Command{
 		Use: "apply", Short: "Create or change objects",
-		Long: "Create or change the objects that a file, a folder of files, a URL or standard input (-) describe.",
+		Long: "Create or change the objects that files, folders, URLs or standard input describe. Everything is checked before anything is sent.",
 		Args: cobra.NoArgs,
 		Example: `  kumactl apply -f mesh.yaml
   kumactl apply -f policies/            # every .yaml, .yml and .json file below the folder
@@ -40,153 +32,96 @@ func (a *App) applyCommand() *cobra.Command {
   cat mesh.yaml | kumactl apply -f -`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.apply(cmd.Context(), o) },
 	}
-	cmd.Flags().StringVarP(&o.file, "file", "f", "", "path to a file or folder, URL, or - for standard input")
-	cmd.Flags().StringToStringVarP(&o.vars, "var", "v", nil, "variable to replace in the file, name=value; {{ name }} stands for it")
+	cmd.Flags().StringArrayVarP(&o.files, "file", "f", nil, "path to a file or folder, URL, or `-` for standard input; may be repeated")
+	cmd.Flags().StringToStringVarP(&o.vars, "var", "v", nil, "variable to replace in the files, name=value; {{ name }} stands for it")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what would be applied and change nothing")
 	_ = cmd.MarkFlagRequired("file")
+	_ = cmd.MarkFlagFilename("file", "yaml", "yml", "json")
 	return cmd
 }
 
-// source is one file with where it came from.
-type source struct {
-	name string
-	text []byte
-}
-
 func (a *App) apply(ctx context.Context, o applyOptions) error {
-	sources, err := a.read(ctx, o.file)
-	if err != nil {
+	objs, err := a.collect(ctx, o)
+	if err != nil || len(objs) == 0 {
 		return err
-	}
-	var objs []*model.Object
-	for _, s := range sources {
-		found, err := a.objects(s, o.vars)
-		if err != nil {
-			return err
-		}
-		objs = append(objs, found...)
-	}
-	if len(objs) == 0 {
-		if len(sources) > 0 && slices.ContainsFunc(sources, func(s source) bool { return strings.TrimSpace(string(s.text)) != "" }) {
-			return nil // comments alone
-		}
-		return errors.New("no resource(s) passed to apply: " + o.file + " is empty")
 	}
 	if o.dryRun {
-		return a.print(objs)
+		return a.printObjects(objs)
 	}
-	c, err := a.client()
+	c, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
-	a.checkVersion(ctx, c)
-	for _, obj := range objs {
+	for i, obj := range objs {
 		warnings, err := c.Put(ctx, obj)
-		for _, w := range warnings {
-			fmt.Fprintf(a.Err, "Warning: %s\n", w)
+		a.warn(warnings...)
+		if err == nil {
+			continue
 		}
-		if err != nil {
-			var answer *client.Error
-			if len(objs) > 1 && errors.As(err, &answer) {
-				return fmt.Errorf("%s: %w", obj.Key(), err)
-			}
+		if len(objs) == 1 {
 			return err
 		}
+		return fmt.Errorf("%s: %w\n%d of %d objects were applied before it", obj.Key(), err, i, len(objs))
 	}
 	return nil
 }
 
-// read fetches what --file names.
-func (a *App) read(ctx context.Context, file string) ([]source, error) {
-	switch {
-	case file == "-":
-		b, err := io.ReadAll(io.LimitReader(a.In, manifest.MaxSize+1))
+func (a *App) warn(warnings ...string) {
+	for _, w := range warnings {
+		fmt.Fprintf(a.Err, "Warning: %s\n", clean(w))
+	}
+}
+
+// collect reads all files. Comments alone are no mistake, nothing at all is.
+func (a *App) collect(ctx context.Context, o applyOptions) ([]*model.Object, error) {
+	var (
+		objs  []*model.Object
+		wrong []error
+		empty = true
+	)
+	for _, file := range o.files {
+		sources, err := a.read(ctx, file)
 		if err != nil {
-			return nil, fmt.Errorf("read standard input: %w", err)
+			return nil, err
 		}
-		return []source{{"standard input", b}}, nil
-	case strings.HasPrefix(file, "http://"), strings.HasPrefix(file, "https://"):
-		b, err := a.fetch(ctx, file)
-		return []source{{file, b}}, err
-	}
-	st, err := os.Stat(file)
-	if err != nil {
-		return nil, fmt.Errorf("error while reading provided file: %w", err)
-	}
-	if st.IsDir() {
-		return readFolder(file)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("error while reading provided file: %w", err)
-	}
-	return []source{{file, b}}, nil
-}
-
-// readFolder reads every YAML and JSON file below a folder, sorted by path.
-func readFolder(dir string) ([]source, error) {
-	var out []source
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+		for _, s := range sources {
+			empty = empty && s.empty()
+			found, err := a.objects(s, o.vars)
+			if err != nil {
+				wrong = append(wrong, err)
+			}
+			objs = append(objs, found...)
 		}
-		switch filepath.Ext(path) {
-		case ".yaml", ".yml", ".json":
-		default:
-			return nil
-		}
-		b, err := os.ReadFile(path)
-		out = append(out, source{path, b})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("error while reading provided folder: %w", err)
 	}
-	return out, nil
-}
-
-func (a *App) fetch(ctx context.Context, url string) ([]byte, error) {
-	if a.apiTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, a.apiTimeout)
-		defer cancel()
+	switch {
+	case len(wrong) > 0:
+		return nil, fmt.Errorf("YAML contains invalid resource: %w", errors.Join(wrong...))
+	case len(objs) == 0 && empty:
+		return nil, errors.New("no resource(s) passed to apply")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", url, err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("fetch the file: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("fetch %s: the server answered %s", url, resp.Status)
-	}
-	b, err := io.ReadAll(io.LimitReader(resp.Body, manifest.MaxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", url, err)
-	}
-	return b, nil
+	return objs, nil
 }
 
 // objects reads a file. Everything that is wrong with it is in the error.
 func (a *App) objects(s source, vars map[string]string) ([]*model.Object, error) {
 	text := s.text
 	if len(vars) > 0 {
-		rendered, err := mustache.Render(string(text), nest(vars))
+		rendered, notes, err := replaceVariables(string(text), vars)
 		if err != nil {
-			return nil, fmt.Errorf("%s: replace variables: %w", s.name, err)
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		for _, n := range notes {
+			a.warn(s.name + ": " + n)
 		}
 		text = []byte(rendered)
 	}
 	docs, err := manifest.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("YAML contains invalid resource: %s: %w", s.name, err)
+		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
 	var (
 		out   []*model.Object
-		wrong manifest.Errors
+		wrong []error
 	)
 	for i := range docs {
 		o, err := docs[i].Object(catalog.Find)
@@ -194,18 +129,17 @@ func (a *App) objects(s source, vars map[string]string) ([]*model.Object, error)
 			err = check(o)
 		}
 		if err != nil {
-			wrong = append(wrong, located(&docs[i], err)...)
+			for _, e := range located(&docs[i], err) {
+				wrong = append(wrong, fmt.Errorf("%s: %w", s.name, e))
+			}
 			continue
 		}
 		for _, u := range docs[i].Unknown(o.Kind) {
-			fmt.Fprintf(a.Err, "Warning: %s: %s; it is ignored\n", s.name, u)
+			a.warn(fmt.Sprintf("%s: %s; it is ignored", s.name, u))
 		}
 		out = append(out, o)
 	}
-	if len(wrong) > 0 {
-		return nil, fmt.Errorf("YAML contains invalid resource: %s: %w", s.name, wrong)
-	}
-	return out, nil
+	return out, errors.Join(wrong...)
 }
 
 // located puts lines to what is wrong with a document.
@@ -218,55 +152,42 @@ func located(d *manifest.Document, err error) manifest.Errors {
 }
 
 // check finds what is wrong with an object without asking the control plane.
+// What depends on other objects only the control plane can tell.
 func check(o *model.Object) error {
 	var v model.Violations
-	if o.Meta.Name == "" {
-		v.At("name").Add("must be set")
+	model.CheckName(o.Meta.Name, v.At("name"))
+	if o.Kind.Scope == model.InMesh {
+		model.CheckMeshRef(o.Meta.Mesh, v.At("mesh"))
 	}
-	if o.Kind.Scope == model.InMesh && o.Meta.Mesh == "" {
-		v.At("mesh").Add("must be set, %s belongs to a mesh", o.Kind.Name)
+	model.CheckLabels(o.Meta.Labels, v.At("labels"))
+	if o.Kind.Validate == nil {
+		return v.Err()
 	}
-	if o.Kind.Validate != nil {
-		o.Kind.Validate(o, &v)
+	if o.Kind.Default != nil { // rules hold for what is left out, too; what is sent stays as written
+		o = o.Clone()
+		o.Spec = model.CopyValue(o.Spec)
+		o.Kind.Default(o)
 	}
+	o.Kind.Validate(o, &v)
 	return v.Err()
 }
 
-// nest turns a.b=1 into a map within a map, so that templates say {{ a.b }}.
-func nest(vars map[string]string) map[string]any {
-	out := map[string]any{}
-	for key, val := range vars {
-		at := out
-		parts := strings.Split(key, ".")
-		for _, p := range parts[:len(parts)-1] {
-			next, ok := at[p].(map[string]any)
-			if !ok {
-				next = map[string]any{}
-				at[p] = next
-			}
-			at = next
-		}
-		at[parts[len(parts)-1]] = val
-	}
-	return out
-}
-
-// print shows objects as YAML documents.
-func (a *App) print(objs []*model.Object) error {
+// printObjects shows objects as YAML documents.
+func (a *App) printObjects(objs []*model.Object) error {
 	for i, o := range objs {
-		if i > 0 {
-			fmt.Fprintln(a.Out, "---")
-		}
-		doc, err := model.Encode(o)
-		if err != nil {
-			return fmt.Errorf("print %s: %w", o.Key(), err)
-		}
-		b, err := jsonToYAML(doc)
+		doc, err := client.Document(o)
 		if err != nil {
 			return err
 		}
-		if _, err := a.Out.Write(b); err != nil {
-			return fmt.Errorf("print: %w", err)
+		b, err := objectYAML(doc, o.Kind.Shape)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			b = append([]byte("---\n"), b...)
+		}
+		if err := a.write(b); err != nil {
+			return err
 		}
 	}
 	return nil

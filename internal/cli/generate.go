@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"weft/internal/mesh/model"
+	"weft/internal/mesh/token"
 )
 
 // generateCommand makes tokens, keys and certificates.
@@ -45,35 +45,37 @@ func (t *tokenFlags) check() error {
 	return nil
 }
 
-// issue prints a token: made here if there is a key, else by the control plane.
-func (a *App) issue(ctx context.Context, t *tokenFlags, path string, request map[string]any, offline func() (string, error)) error {
+// issue prints a token: signed here if there is a key, else by the control plane
+// that gets the request.
+func (a *App) issue(ctx context.Context, t *tokenFlags, claims token.Claims, kind string, request map[string]any) error {
 	if err := t.check(); err != nil {
 		return err
 	}
 	if t.key != "" {
-		token, err := offline()
+		signed, err := t.sign(claims, a.Now())
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprint(a.Out, token)
-		return err
+		return a.write([]byte(signed))
 	}
 	request["validFor"] = t.validFor.String()
 	body, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("ask for a token: %w", err)
 	}
-	c, err := a.client()
+	c, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
-	token, err := c.Do(ctx, http.MethodPost, path, nil, body)
+	signed, err := c.Post(ctx, "/tokens/"+kind, body)
 	if err != nil {
-		return fmt.Errorf("failed to generate a token: %w", err)
+		return fmt.Errorf("the control plane issued no %s token: %w", kind, err)
 	}
-	_, err = a.Out.Write(token)
-	return err
+	return a.write(signed)
 }
+
+// proxyTypes are what a dataplane token may be for.
+var proxyTypes = []string{token.TypeDataplane, token.TypeIngress, token.TypeEgress}
 
 func (a *App) dataplaneToken() *cobra.Command {
 	var (
@@ -84,29 +86,31 @@ func (a *App) dataplaneToken() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dataplane-token", Short: "Make a token that proves the identity of a data plane proxy", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !slices.Contains(append(proxyTypes, ""), proxyType) {
+				return fmt.Errorf("proxy type %q is not known: use %s", proxyType, strings.Join(proxyTypes, ", "))
+			}
 			multi := map[string][]string{}
 			for k, v := range tags {
 				multi[k] = strings.Split(v, ",")
 			}
-			return a.issue(cmd.Context(), &t, "/tokens/dataplane",
-				map[string]any{"name": name, "mesh": mesh, "tags": multi, "type": proxyType},
-				func() (string, error) {
-					return a.signDataplane(&t, name, mesh, multi, proxyType)
-				})
+			return a.issue(cmd.Context(), &t,
+				&token.Dataplane{Name: name, Mesh: mesh, Tags: multi, Type: proxyType},
+				"dataplane", map[string]any{"name": name, "mesh": mesh, "tags": multi, "type": proxyType})
 		},
 	}
 	t.add(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "name of the proxy; empty = any")
-	cmd.Flags().StringVarP(&mesh, "mesh", "m", model.DefaultMesh, "mesh of the proxy")
-	cmd.Flags().StringVar(&proxyType, "proxy-type", "", "type of the proxy: dataplane or ingress")
+	a.meshFlag(cmd, &mesh)
+	cmd.Flags().StringVar(&proxyType, "proxy-type", "", "type of the proxy: dataplane, ingress or egress")
 	cmd.Flags().StringVar(&proxyType, "type", "", "type of the proxy")
-	_ = cmd.Flags().MarkDeprecated("type", "use --proxy-type instead")
+	deprecate(cmd, "type", "please use --proxy-type instead")
+	_ = cmd.RegisterFlagCompletionFunc("proxy-type", cobra.FixedCompletions(proxyTypes, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringToStringVar(&tags, "tag", nil, "tags that the proxy must have; separate several values by commas: kuma.io/service=a,b")
 	return cmd
 }
 
 // zoneScopes are what a zone token may be for.
-var zoneScopes = []string{"ingress", "egress", "cp"}
+var zoneScopes = []string{token.TypeIngress, token.TypeEgress, token.ScopeCP}
 
 func (a *App) zoneToken() *cobra.Command {
 	var (
@@ -118,18 +122,19 @@ func (a *App) zoneToken() *cobra.Command {
 		Use: "zone-token", Short: "Make a token that proves the identity of a zone's proxies", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, s := range scope {
-				if s != "ingress" && s != "egress" && s != "cp" {
+				if !slices.Contains(zoneScopes, s) {
 					return fmt.Errorf("scope %q is not known: use %s", s, strings.Join(zoneScopes, ", "))
 				}
 			}
-			return a.issue(cmd.Context(), &t, "/tokens/zone", map[string]any{"zone": zone, "scope": scope},
-				func() (string, error) { return a.signZone(&t, zone, scope) })
+			return a.issue(cmd.Context(), &t, &token.Zone{Zone: zone, Scope: scope},
+				"zone", map[string]any{"zone": zone, "scope": scope})
 		},
 	}
 	t.add(cmd)
 	cmd.Flags().StringVar(&zone, "zone", "", "name of the zone (required)")
-	cmd.Flags().StringSliceVar(&scope, "scope", []string{"ingress", "egress"}, "what the token may be used for")
+	cmd.Flags().StringSliceVar(&scope, "scope", []string{token.TypeIngress, token.TypeEgress}, "what the token is good for: ingress, egress, cp (control plane of a zone)")
 	_ = cmd.MarkFlagRequired("zone")
+	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(zoneScopes, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -142,8 +147,8 @@ func (a *App) userToken() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "user-token", Short: "Make a token that proves the identity of a user", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.issue(cmd.Context(), &t, "/tokens/user", map[string]any{"name": name, "groups": groups},
-				func() (string, error) { return a.signUser(&t, name, groups) })
+			return a.issue(cmd.Context(), &t, &token.User{Name: name, Groups: groups},
+				"user", map[string]any{"name": name, "groups": groups})
 		},
 	}
 	t.add(cmd)

@@ -9,10 +9,13 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,11 +43,11 @@ func (a *App) signingKey() *cobra.Command {
 			default:
 				return fmt.Errorf("format %q is not known: use pem-base64 or pem", format)
 			}
-			_, err = fmt.Fprint(a.Out, text)
-			return err
+			return a.write([]byte(text))
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "pem-base64", "format of the key: pem-base64 (as secrets hold it) or pem")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"pem-base64", "pem"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -57,8 +60,7 @@ func (a *App) publicKey() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = a.Out.Write(token.EncodePublicKey(&key.PublicKey))
-			return err
+			return a.write(token.EncodePublicKey(&key.PublicKey))
 		},
 	}
 	cmd.Flags().StringVar(&path, "signing-key-path", "", "path to the signing key (required)")
@@ -164,12 +166,37 @@ func certificateTemplate(o certOptions, now time.Time) (*x509.Certificate, error
 
 // savePEM writes a PEM block to a file, or to standard output.
 func (a *App) savePEM(path, what string, block *pem.Block, mode os.FileMode) error {
+	text := pem.EncodeToMemory(block)
 	if path == "-" {
-		return pem.Encode(a.Out, block)
+		return a.write(text)
 	}
-	if err := os.WriteFile(path, pem.EncodeToMemory(block), mode); err != nil {
-		return fmt.Errorf("save the %s: %w", what, err)
+	if err := replaceFile(path, text, mode); err != nil {
+		return fmt.Errorf("save the %s: %w", strings.ToLower(what), err)
 	}
 	fmt.Fprintf(a.Out, "%s saved in %s\n", what, path)
 	return nil
+}
+
+// replaceFile writes a file in one step and with a mode, whatever mode an older
+// file has. A link stays a link; devices and pipes are written to.
+func replaceFile(path string, text []byte, mode os.FileMode) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		return os.WriteFile(path, text, mode)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(text)
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name()) // the first error says what is wrong
+	}
+	return err
 }

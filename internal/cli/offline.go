@@ -3,27 +3,13 @@ package cli
 import (
 	"crypto/rsa"
 	"fmt"
-	"os"
 	"time"
 
 	"weft/internal/mesh/token"
 )
 
-// Tokens that are signed here, with a key file and without a control plane.
-
-func (a *App) signDataplane(t *tokenFlags, name, mesh string, tags map[string][]string, proxyType string) (string, error) {
-	return sign(t, &token.Dataplane{Name: name, Mesh: mesh, Tags: tags, Type: proxyType}, a.Now())
-}
-
-func (a *App) signZone(t *tokenFlags, zone string, scope []string) (string, error) {
-	return sign(t, &token.Zone{Zone: zone, Scope: scope}, a.Now())
-}
-
-func (a *App) signUser(t *tokenFlags, name string, groups []string) (string, error) {
-	return sign(t, &token.User{Name: name, Groups: groups}, a.Now())
-}
-
-func sign(t *tokenFlags, claims token.Claims, now time.Time) (string, error) {
+// sign makes a token here, with a key file and without a control plane.
+func (t *tokenFlags) sign(claims token.Claims, now time.Time) (string, error) {
 	key, err := readSigningKey(t.key)
 	if err != nil {
 		return "", err
@@ -35,14 +21,15 @@ func sign(t *tokenFlags, claims token.Claims, now time.Time) (string, error) {
 	return out, nil
 }
 
+// readSigningKey reads a private key. What it holds is in no error.
 func readSigningKey(path string) (*rsa.PrivateKey, error) {
-	text, err := os.ReadFile(path)
+	s, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the signing key: %w", err)
 	}
-	key, err := token.ParsePrivateKey(text)
+	key, err := token.ParsePrivateKey(s.text)
 	if err != nil {
-		return nil, fmt.Errorf("signing key %s: %w", path, err)
+		return nil, fmt.Errorf("signing key %s: it %w", path, err)
 	}
 	return key, nil
 }

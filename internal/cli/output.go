@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -18,22 +20,26 @@ import (
 // format is the value of --output.
 type format string
 
-func (f *format) String() string { return string(*f) }
-func (f *format) Type() string   { return "string" }
+// The formats.
+const (
+	asTable format = "table"
+	asYAML  format = "yaml"
+	asJSON  format = "json"
+)
 
-// Set implements pflag.Value.
-func (f *format) Set(v string) error {
-	switch v {
-	case "table", "yaml", "json":
-		*f = format(v)
-		return nil
-	}
-	return fmt.Errorf("%q is no output format: use table, yaml or json", v)
+// outputFlag adds --output to a group of commands.
+func outputFlag(cmd *cobra.Command, f *format) {
+	cmd.PersistentFlags().StringVarP((*string)(f), "output", "o", string(asTable), "output format: table, yaml or json")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(asTable), string(asYAML), string(asJSON)}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-func outputFlag(cmd *cobra.Command, f *format) {
-	*f = "table"
-	cmd.PersistentFlags().VarP(f, "output", "o", "output format: one of table|yaml|json")
+// check refuses formats that do not exist.
+func (f format) check() error {
+	switch f {
+	case asTable, asYAML, asJSON:
+		return nil
+	}
+	return fmt.Errorf("output format %q is not known: use table, yaml or json", string(f))
 }
 
 // encodeYAML prints a value as YAML with two blanks of indentation.
@@ -48,16 +54,53 @@ func encodeYAML(v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// jsonToYAML prints a JSON document as YAML. Keys of the head come in the order
-// of the alphabet, as do all others.
-func jsonToYAML(doc []byte) ([]byte, error) {
+// parseJSON reads a document; numbers become what YAML prints as numbers.
+func parseJSON(doc []byte) (any, error) {
 	var v any
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	dec.UseNumber()
 	if err := dec.Decode(&v); err != nil {
 		return nil, fmt.Errorf("read JSON: %w", err)
 	}
-	return encodeYAML(plain(v))
+	return plain(v), nil
+}
+
+// jsonToYAML prints a JSON document as YAML with sorted keys.
+func jsonToYAML(doc []byte) ([]byte, error) {
+	v, err := parseJSON(doc)
+	if err != nil {
+		return nil, err
+	}
+	return encodeYAML(v)
+}
+
+// headFields are what every object has.
+var headFields = []string{"creationTime", "labels", "mesh", "modificationTime", "name", "type"}
+
+// objectYAML prints one object as YAML: with flat kinds the fields that all
+// objects have come first, then those of the kind.
+func objectYAML(doc []byte, shape model.Shape) ([]byte, error) {
+	v, err := parseJSON(doc)
+	if err != nil {
+		return nil, err
+	}
+	tree, ok := v.(map[string]any)
+	if !ok || shape != model.Flat {
+		return encodeYAML(v)
+	}
+	head := map[string]any{}
+	for _, f := range headFields {
+		if x, ok := tree[f]; ok {
+			head[f] = x
+			delete(tree, f)
+		}
+	}
+	out, err := encodeYAML(head)
+	if err != nil || len(tree) == 0 {
+		return out, err
+	}
+	rest, err := encodeYAML(tree)
+	return slices.Concat(out, rest), err
 }
 
 // plain makes numbers print as numbers in YAML.
@@ -75,8 +118,10 @@ func plain(v any) any {
 		if i, err := v.Int64(); err == nil {
 			return i
 		}
-		f, _ := v.Float64()
-		return f
+		if f, err := v.Float64(); err == nil {
+			return f
+		}
+		return v.String()
 	}
 	return v
 }
@@ -91,6 +136,35 @@ func indented(doc []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// document prints what the API answered as YAML or JSON.
+func (a *App) document(doc []byte, f format) error {
+	b, err := indented(doc)
+	if f == asYAML {
+		b, err = jsonToYAML(doc)
+	}
+	if err != nil {
+		return err
+	}
+	return a.write(b)
+}
+
+func (a *App) write(b []byte) error {
+	if _, err := a.Out.Write(b); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// clean leaves out what could steer a terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
 // table prints rows in columns that are at least three blanks apart.
 func table(w io.Writer, rows [][]string) {
 	if len(rows) == 0 {
@@ -99,7 +173,8 @@ func table(w io.Writer, rows [][]string) {
 	width := make([]int, len(rows[0]))
 	for _, r := range rows {
 		for i, c := range r {
-			width[i] = max(width[i], utf8.RuneCountInString(c))
+			r[i] = clean(c)
+			width[i] = max(width[i], utf8.RuneCountInString(r[i]))
 		}
 	}
 	for _, r := range rows {
@@ -110,18 +185,30 @@ func table(w io.Writer, rows [][]string) {
 				b.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(c)+3))
 			}
 		}
-		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+		fmt.Fprintln(w, b.String())
 	}
 }
 
-// objectRows returns the table of a kind's objects.
+// footer tells how to get the next page.
+func (a *App) footer(next string) {
+	if next != "" {
+		fmt.Fprintf(a.Out, "\nRerun command with --offset=%s argument to retrieve more resources\n", clean(next))
+	}
+}
+
+// objectRows returns the table of a kind's objects. What policies show elsewhere
+// (their target) is not part of the table that 2.10 prints.
 func objectRows(k *model.Kind, objs []*model.Object, now time.Time) [][]string {
+	columns := k.Columns
+	if k.Policy != nil {
+		columns = nil
+	}
 	var head []string
 	if k.Scope == model.InMesh {
 		head = append(head, "MESH")
 	}
 	head = append(head, "NAME")
-	for _, c := range k.Columns {
+	for _, c := range columns {
 		head = append(head, c.Title)
 	}
 	rows := [][]string{append(head, "AGE")}
@@ -131,7 +218,7 @@ func objectRows(k *model.Kind, objs []*model.Object, now time.Time) [][]string {
 			r = append(r, o.Meta.Mesh)
 		}
 		r = append(r, o.Meta.Name)
-		for _, c := range k.Columns {
+		for _, c := range columns {
 			r = append(r, c.Value(o))
 		}
 		rows = append(rows, append(r, age(now, o.Meta.Modified)))

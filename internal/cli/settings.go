@@ -2,11 +2,9 @@ package cli
 
 import (
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -67,17 +65,18 @@ func defaultSettings() *settings {
 func readSettings(path string) (*settings, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	s := new(settings)
 	if err := yaml.Unmarshal(b, s); err != nil {
-		return nil, fmt.Errorf("configuration file %q: %w", path, err)
+		return nil, fmt.Errorf("configuration file %q cannot be understood: %w; repair it, or remove it and it is made anew", path, err)
 	}
+	s.ControlPlanes = slices.DeleteFunc(s.ControlPlanes, func(c *controlPlane) bool { return c == nil })
 	return s, nil
 }
 
 // writeSettings replaces the file in one step; it holds tokens, so only its
-// owner may read it.
+// owner may read it. A link stays a link.
 func writeSettings(path string, s *settings) error {
 	b, err := encodeYAML(s)
 	if err != nil {
@@ -86,12 +85,8 @@ func writeSettings(path string, s *settings) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("make the folder of the configuration: %w", err)
 	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return fmt.Errorf("write configuration: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("write configuration: %w", err)
+	if err := replaceFile(path, b, 0o600); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
 	}
 	return nil
 }
@@ -143,31 +138,16 @@ func (s *settings) put(cp *controlPlane) {
 	}
 }
 
+// drop removes a control plane with its contexts; the first that is left
+// becomes the active one if it was it.
 func (s *settings) drop(name string) {
 	s.ControlPlanes = slices.DeleteFunc(s.ControlPlanes, func(c *controlPlane) bool { return c.Name == name })
 	s.Contexts = slices.DeleteFunc(s.Contexts, func(c cliContext) bool { return c.ControlPlane == name })
-}
-
-// localToken returns the first admin's token that a control plane on this host
-// left for its own user, so that kumactl there needs no set-up. It is only used
-// for loopback addresses: nobody else can read it and it goes nowhere else.
-func (a *App) localToken(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return ""
+	if s.context(s.CurrentContext) != nil {
+		return
 	}
-	switch u.Hostname() {
-	case "localhost", "127.0.0.1", "::1":
-	default:
-		return ""
+	s.CurrentContext = ""
+	if len(s.Contexts) > 0 {
+		s.CurrentContext = s.Contexts[0].Name
 	}
-	dir := a.Env("KUMA_GENERAL_WORK_DIR")
-	if dir == "" {
-		dir = filepath.Join(a.Home, ".kuma")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "admin-token"))
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }
