@@ -27,6 +27,7 @@ func (s *Server) routes() {
 	}
 	s.insightRoutes()
 	s.overviewRoutes()
+	s.tokenRoutes()
 	s.indexRoutes()
 }
 
