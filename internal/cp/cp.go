@@ -120,7 +120,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	if p.registry, p.metrics, err = diagnostics.NewRegistry(diagnostics.ZoneOf(c.IsGlobal(), c.Multizone.Zone.Name)); err != nil {
 		return nil, fmt.Errorf("set up metrics: %w", err)
 	}
-	raw, elector, err := openStore(ctx, c, p.instance, logging.Named(log, "store"))
+	raw, elector, err := openStore(ctx, c, p.instance, p.metrics, logging.Named(log, "store"))
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (p *parts) certificate() error {
 		if err != nil {
 			return fmt.Errorf("list the addresses of this host: %w", err)
 		}
-		wish := tlsutil.Wish{Hosts: tlsutil.LocalHosts(p.host.Name, addrs), RSA: tlsutil.NeedsRSA(nil)}
+		wish := tlsutil.Wish{Hosts: tlsutil.LocalHosts(p.host.Name, addrs), RSA: p.OwnCertificateNeedsRSA()}
 		m.CertFile, m.KeyFile, err = tlsutil.KeepOwn(p.General.WorkDir, wish, logging.Named(p.log, "tls"), p.host.Now())
 		if err != nil {
 			return err

@@ -2,9 +2,12 @@ package cp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"weft/internal/config"
 	"weft/internal/cp/store"
@@ -17,11 +20,10 @@ import (
 // openStore opens the store that the settings name, with the elector that goes
 // with it: control planes that share a database elect a leader, one that has
 // its data for itself always leads.
-func openStore(ctx context.Context, c *config.Config, instance string, log *slog.Logger) (store.Store, store.Elector, error) {
+func openStore(ctx context.Context, c *config.Config, instance string, reg prometheus.Registerer, log *slog.Logger) (store.Store, store.Elector, error) {
 	alone := store.NewElector(store.Alone, log)
 	switch c.Store.Type {
 	case config.StoreMemory:
-		log.Warn("objects are kept in memory and are lost when the control plane ends; set store.type sqlite or postgres to keep them")
 		return memory.New(), alone, nil
 	case config.StoreSQLite:
 		s, err := sqlite.Open(ctx, sqlite.Options{Path: c.Store.SQLite.File(c.General.WorkDir), Kinds: catalog.ByName, Log: log})
@@ -35,8 +37,11 @@ func openStore(ctx context.Context, c *config.Config, instance string, log *slog
 			return nil, nil, err
 		}
 		e, err := s.NewElector(postgres.Election{Owner: instance})
+		if err == nil {
+			err = reg.Register(s.Collector())
+		}
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, errors.Join(err, s.Close())
 		}
 		return s, e, nil
 	}

@@ -138,7 +138,7 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 			ReloadableTokens: p.DPServer.Authn.EnableReloadableTokens,
 			MaxConnections:   uint64(p.Proxy.Gateway.GlobalDownstreamMaxConnections),
 		},
-		Streams:             xds.Options{NackBackoff: p.XDSServer.NackBackoff},
+		Streams:             xds.Options{NackBackoff: p.XDSServer.NACKBackoff},
 		DeregistrationDelay: p.XDSServer.DataplaneDeregistrationDelay, ReadHeaderTimeout: p.DPServer.ReadHeaderTimeout,
 		Log: logging.Named(p.log, "xds-server"), Metrics: p.metrics, Now: p.host.Now,
 	})
