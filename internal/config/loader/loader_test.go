@@ -250,3 +250,33 @@ func FuzzLoad(f *testing.F) {
 		_, _ = Load(defaults(), Options{Prefix: "X_", File: []byte(file), Environ: []string{env}})
 	})
 }
+
+// slashed is a list that reads texts by itself.
+type slashed []string
+
+func (w *slashed) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("needs words")
+	}
+	*w = strings.Split(string(text), "/")
+	return nil
+}
+
+func TestTypesThatReadTexts(t *testing.T) {
+	type texts struct {
+		A slashed `json:"a" env:"X_A"`
+		B slashed `json:"b" env:"X_B"`
+		C slashed `json:"c" env:"X_C"`
+	}
+	var got texts
+	if _, err := Load(&got, Options{Prefix: "X_", File: []byte("a: p/q\nb: [r, s/t]\n"), Environ: []string{"X_C=u/v"}}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(texts{slashed{"p", "q"}, slashed{"r", "s/t"}, slashed{"u", "v"}}, got); d != "" {
+		t.Error(d)
+	}
+	_, err := Load(&got, Options{Prefix: "X_", File: []byte("a: \"\"\n")})
+	if err == nil || !strings.Contains(err.Error(), "needs words") {
+		t.Errorf("got %v", err)
+	}
+}

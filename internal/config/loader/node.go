@@ -22,7 +22,7 @@ func (l *load) node(v reflect.Value, n *yaml.Node, path string) {
 		return // "key:" without a value keeps the default, as in the published samples
 	}
 	switch {
-	case v.Type() == durationType:
+	case v.Type() == durationType, n.Kind == yaml.ScalarNode && readsText(v):
 		l.scalar(v, n, path)
 	case v.Kind() == reflect.Struct:
 		l.group(v, n, path)

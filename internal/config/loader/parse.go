@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"encoding"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -12,6 +13,9 @@ import (
 func parse(v reflect.Value, text string) error {
 	if v.Type() == durationType {
 		return parseDuration(v, text)
+	}
+	if readsText(v) {
+		return v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text))
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -30,6 +34,12 @@ func parse(v reflect.Value, text string) error {
 		return parseMap(v, text)
 	}
 	return parseNumber(v, strings.TrimSpace(text))
+}
+
+// readsText tells whether a type reads texts by itself. Lists that do may be given
+// as one text in files, too.
+func readsText(v reflect.Value) bool {
+	return v.CanAddr() && v.Addr().Type().Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
 func parseDuration(v reflect.Value, text string) error {
