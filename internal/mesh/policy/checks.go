@@ -1,7 +1,8 @@
 package policy
 
 import (
-	"net/url"
+	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -79,29 +80,30 @@ func CheckAnswer(status *uint32, v *model.Violations) {
 	}
 }
 
-// Endpoint splits "host", "host:port", "[v6]:port" or an URL's authority; port is
-// 0 if there is none. ok is false if it is neither.
+var hostForm = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9._-]*[a-zA-Z0-9_.])?$`)
+
+// Endpoint splits "host", "host:port" or "[v6]:port"; port is 0 if there is none.
+// ok is false if it is none of these.
 func Endpoint(s string) (host string, port uint32, ok bool) {
-	if s == "" || strings.ContainsAny(s, " \t\r\n") {
-		return "", 0, false
-	}
-	u, err := url.Parse("//" + s)
-	if err != nil || u.Hostname() == "" || u.User != nil {
-		return "", 0, false
-	}
-	if p := u.Port(); p != "" {
-		n, err := parsePort(p)
-		if err != nil {
+	host = s
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
 			return "", 0, false
 		}
-		port = n
+		host, port = h, uint32(n)
+	} else if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	} else if strings.Contains(s, ":") {
+		return "", 0, false
 	}
-	return u.Hostname(), port, true
-}
-
-func parsePort(s string) (uint32, error) {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return uint32(n), err
+	if a, err := netip.ParseAddr(host); err == nil {
+		return host, port, a.Zone() == ""
+	}
+	if len(host) > 253 || !hostForm.MatchString(host) {
+		return "", 0, false
+	}
+	return host, port, true
 }
 
 // Std returns the duration as the IR wants it.

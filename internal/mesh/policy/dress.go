@@ -42,8 +42,9 @@ func Shape(p *ir.Proxy, m *Matched, env *Env, memo *Memo) {
 // by kind in the order of the catalog.
 func Dress(p *ir.Proxy, m *Matched, env *Env, memo *Memo) {
 	p.Warnings = append(p.Warnings, m.Warnings...)
+	at := &places{env: env}
 	for _, r := range resolvers(m, memo) {
-		d := dresser{m: m, r: r, p: r.m.policy, x: &Context{Proxy: p, Env: env, Kind: r.m.policy.Kind.Name}}
+		d := dresser{m: m, r: r, p: r.m.policy, at: at, x: &Context{Proxy: p, Env: env, Kind: r.m.policy.Kind.Name}}
 		d.inbounds()
 		d.outbounds()
 		d.clusters()
@@ -61,10 +62,43 @@ func resolvers(m *Matched, memo *Memo) []*resolver {
 
 // dresser applies one policy kind to one proxy.
 type dresser struct {
-	m *Matched
-	r *resolver
-	p *Policy
-	x *Context
+	m  *Matched
+	r  *resolver
+	p  *Policy
+	x  *Context
+	at *places
+}
+
+// places are the destinations of a proxy's outbounds and clusters in the words
+// of items, found once for all kinds.
+type places struct {
+	env                 *Env
+	outbounds, clusters []place
+}
+
+type place struct {
+	dest *destination
+	key  resKey
+}
+
+func (a *places) ofOutbounds(list []*ir.Outbound) []place {
+	if a.outbounds == nil {
+		a.outbounds = make([]place, len(list))
+		for i, o := range list {
+			a.outbounds[i].dest, a.outbounds[i].key = outboundDestination(o.Destination, a.env)
+		}
+	}
+	return a.outbounds
+}
+
+func (a *places) ofClusters(list []*ir.Cluster) []place {
+	if a.clusters == nil {
+		a.clusters = make([]place, len(list))
+		for i, c := range list {
+			a.clusters[i].dest, a.clusters[i].key = outboundDestination(c.Destination, a.env)
+		}
+	}
+	return a.clusters
 }
 
 // idle tells whether the kind has nothing to say on this proxy.
@@ -142,8 +176,9 @@ func (d *dresser) outbounds() {
 	if (h.outbound == nil && h.requests == nil) || d.idle() {
 		return
 	}
-	for _, o := range d.x.Proxy.Outbounds {
-		dest, key := outboundDestination(o.Destination, d.x.Env)
+	places := d.at.ofOutbounds(d.x.Proxy.Outbounds)
+	for i, o := range d.x.Proxy.Outbounds {
+		dest, key := places[i].dest, places[i].key
 		c := d.destinationConf(dest, key)
 		if h.outbound != nil {
 			if conf := d.x.take(c, d.p); conf != nil {
@@ -177,13 +212,13 @@ func (d *dresser) clusters() {
 	if h == nil || d.idle() {
 		return
 	}
-	for _, cl := range d.x.Proxy.Clusters {
+	places := d.at.ofClusters(d.x.Proxy.Clusters)
+	for i, cl := range d.x.Proxy.Clusters {
 		var m *merged
 		if d.p.fromInbound {
 			m = d.anyPortConf()
 		} else {
-			dest, key := outboundDestination(cl.Destination, d.x.Env)
-			m = d.destinationConf(dest, key)
+			m = d.destinationConf(places[i].dest, places[i].key)
 		}
 		if conf := d.x.take(m, d.p); conf != nil {
 			h(conf, cl, d.x)

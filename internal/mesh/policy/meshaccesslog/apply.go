@@ -84,16 +84,27 @@ func (c *Conf) logs(e ends, x *policy.Context) []ir.AccessLog {
 	return out
 }
 
-// placeholders fills in what the proxy itself does not know.
-func (e ends) placeholders(p *ir.Proxy) *strings.Replacer {
-	return strings.NewReplacer(
-		"%KUMA_SOURCE_ADDRESS%", net.JoinHostPort(p.Address, "0"),
-		"%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%", p.Address,
-		"%KUMA_SOURCE_SERVICE%", e.source,
-		"%KUMA_DESTINATION_SERVICE%", e.destination,
-		"%KUMA_MESH%", p.ID.Mesh,
-		"%KUMA_TRAFFIC_DIRECTION%", e.direction,
-	)
+// filler fills in what the proxy itself does not know.
+type filler [6][2]string
+
+func (e ends) placeholders(p *ir.Proxy) *filler {
+	return &filler{
+		{"%KUMA_SOURCE_ADDRESS%", net.JoinHostPort(p.Address, "0")},
+		{"%KUMA_SOURCE_ADDRESS_WITHOUT_PORT%", p.Address},
+		{"%KUMA_SOURCE_SERVICE%", e.source},
+		{"%KUMA_DESTINATION_SERVICE%", e.destination},
+		{"%KUMA_MESH%", p.ID.Mesh},
+		{"%KUMA_TRAFFIC_DIRECTION%", e.direction},
+	}
+}
+
+// Replace returns the text with the placeholders filled in. It is called for
+// every port of every proxy, where a strings.Replacer would be built for one use.
+func (f *filler) Replace(s string) string {
+	for _, r := range f {
+		s = strings.ReplaceAll(s, r[0], r[1])
+	}
+	return s
 }
 
 func (e ends) line() string {
@@ -104,7 +115,7 @@ func (e ends) line() string {
 }
 
 // log returns an entry with the format; f may be nil.
-func (f *Format) log(e ends, fill *strings.Replacer) ir.AccessLog {
+func (f *Format) log(e ends, fill *filler) ir.AccessLog {
 	if f == nil {
 		return ir.AccessLog{Format: fill.Replace(e.line()) + "\n"}
 	}
@@ -122,7 +133,7 @@ func (f *Format) log(e ends, fill *strings.Replacer) ir.AccessLog {
 	return ir.AccessLog{OmitEmpty: omit, Format: fill.Replace(e.line()) + "\n"}
 }
 
-func (o *OpenTelemetry) log(e ends, fill *strings.Replacer, p *ir.Proxy) ir.AccessLog {
+func (o *OpenTelemetry) log(e ends, fill *filler, p *ir.Proxy) ir.AccessLog {
 	out := ir.AccessLog{OTel: collector(o.Endpoint, p), Format: fill.Replace(e.line())}
 	if len(o.Body) > 0 {
 		out.Body = json.RawMessage(fill.Replace(string(o.Body)))

@@ -47,6 +47,9 @@ type matched struct {
 // catchAll fits every request.
 var catchAll = Match{Path: &PathMatch{Value: "/", Type: pathPrefix}}
 
+// catchAllName is the name of routes that catchAll makes.
+var catchAllName = HashMatches([]Match{catchAll})
+
 // expand returns the rules, one for each match, the more specific first, with
 // the rule that sends the rest to the destination that was called.
 func (s *shaper) expand(c *Conf) []matched {
@@ -64,7 +67,7 @@ func (s *shaper) expand(c *Conf) []matched {
 	}
 	slices.SortStableFunc(out, func(a, b matched) int { return compareMatches(&a.match, &b.match) })
 	if rest {
-		out = append(out, matched{catchAll, &Rule{}, HashMatches([]Match{catchAll})})
+		out = append(out, matched{catchAll, &Rule{}, catchAllName})
 	}
 	return out
 }
