@@ -92,8 +92,11 @@ func TestTwoControlPlanesOnPostgres(t *testing.T) {
 	if err := migrate.wait(20 * time.Second); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, migrate.tail(10))
 	}
+	var targets []int // of the balancer, which both control planes tell proxies to use
+	gate := balancer(t, &targets)
+	env = append(env, fmt.Sprintf("KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_PORT=%d", gate))
 	a, b := startCP(t, dir, env...), startCP(t, dir, env...)
-	gate := balancer(t, a.xds, b.xds)
+	targets = []int{a.xds, b.xds}
 	p := ports(t, 1)
 	a.startDP(t, sidecar{name: "web-1", service: "web", protocol: "http", app: app(t, "one"), cpPort: gate})
 	client := a.startDP(t, sidecar{name: "client", service: "client", protocol: "http", cpPort: gate, outbounds: map[int]map[string]string{p[0]: to("web")}})
@@ -125,7 +128,7 @@ func TestTwoControlPlanesOnPostgres(t *testing.T) {
 }
 
 // balancer forwards connections to the first of the ports that answers.
-func balancer(t testing.TB, targets ...int) int {
+func balancer(t testing.TB, targets *[]int) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -138,7 +141,7 @@ func balancer(t testing.TB, targets ...int) int {
 			if err != nil {
 				return
 			}
-			go forward(c, targets)
+			go forward(c, *targets)
 		}
 	}()
 	return l.Addr().(*net.TCPAddr).Port
