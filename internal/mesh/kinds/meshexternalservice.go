@@ -14,8 +14,15 @@ var MeshExternalService = &model.Kind{
 	One: "meshexternalservice", Many: "meshexternalservices",
 	Display: "Mesh External Service", DisplayPlural: "Mesh External Services",
 	Scope: model.InMesh, Shape: model.SpecBlock,
-	Flow:      model.GlobalToZone | model.ZoneToGlobal | model.GlobalWrites | model.ZoneWrites,
-	Feeds:     model.FeedsLabels | model.FeedsSpec | model.FeedsStatus,
+	Flow:  model.GlobalToZone | model.ZoneToGlobal | model.GlobalWrites | model.ZoneWrites,
+	Feeds: model.FeedsLabels | model.FeedsSpec | model.FeedsStatus,
+	Essence: func(o *model.Object) any {
+		e := serviceEssence{Spec: o.Spec}
+		if s := model.Status[MeshExternalServiceStatus](o); s != nil {
+			e.Addresses, e.VIPs = s.Addresses, []VIP{s.VIP}
+		}
+		return e
+	},
 	New:       func() any { return new(MeshExternalServiceSpec) },
 	NewStatus: func() any { return new(MeshExternalServiceStatus) },
 	Validate:  validateMeshExternalService,

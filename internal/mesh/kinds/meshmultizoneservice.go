@@ -8,8 +8,15 @@ var MeshMultiZoneService = &model.Kind{
 	One: "meshmultizoneservice", Many: "meshmultizoneservices",
 	Display: "Mesh Multi Zone Service", DisplayPlural: "Mesh Multi Zone Services",
 	Scope: model.InMesh, Shape: model.SpecBlock,
-	Flow:      model.GlobalToZone | model.GlobalWrites,
-	Feeds:     model.FeedsLabels | model.FeedsSpec | model.FeedsStatus,
+	Flow:  model.GlobalToZone | model.GlobalWrites,
+	Feeds: model.FeedsLabels | model.FeedsSpec | model.FeedsStatus,
+	Essence: func(o *model.Object) any {
+		e := serviceEssence{Spec: o.Spec}
+		if s := model.Status[MeshMultiZoneServiceStatus](o); s != nil {
+			e.Addresses, e.VIPs = s.Addresses, s.VIPs
+		}
+		return e
+	},
 	New:       func() any { return new(MeshMultiZoneServiceSpec) },
 	NewStatus: func() any { return new(MeshMultiZoneServiceStatus) },
 	Validate:  validateMeshMultiZoneService,

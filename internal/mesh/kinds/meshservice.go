@@ -18,13 +18,29 @@ var MeshService = &model.Kind{
 	Name: "MeshService", Plural: "meshservices", Short: "msvc", One: "meshservice", Many: "meshservices",
 	Display: "Mesh Service", DisplayPlural: "Mesh Services",
 	Scope: model.InMesh, Shape: model.SpecBlock,
-	Flow:      model.ZoneToGlobal | model.ZoneToZones | model.ZoneWrites,
-	Feeds:     model.FeedsLabels | model.FeedsSpec | model.FeedsStatus,
+	Flow:  model.ZoneToGlobal | model.ZoneToZones | model.ZoneWrites,
+	Feeds: model.FeedsLabels | model.FeedsSpec | model.FeedsStatus,
+	Essence: func(o *model.Object) any {
+		e := serviceEssence{Spec: o.Spec}
+		if s := model.Status[MeshServiceStatus](o); s != nil {
+			e.Addresses, e.VIPs, e.TLS = s.Addresses, s.VIPs, s.TLS
+		}
+		return e
+	},
 	New:       func() any { return new(MeshServiceSpec) },
 	NewStatus: func() any { return new(MeshServiceStatus) },
 	Default:   defaultMeshService,
 	Validate:  validateMeshService,
 	Warn:      warnMeshService,
+}
+
+// serviceEssence is what proxies depend on of a service that is an object. What
+// its status counts, or says about hostname generators, is for people.
+type serviceEssence struct {
+	Spec      any
+	Addresses []Address
+	VIPs      []VIP
+	TLS       MeshServiceTLS
 }
 
 // States of a MeshService.

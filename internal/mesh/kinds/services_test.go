@@ -373,3 +373,40 @@ func TestStatusRoundTrip(t *testing.T) {
 		t.Errorf("%v\n%s", err, b)
 	}
 }
+
+// TestEssence: what a status counts wakes nobody, addresses do.
+func TestEssence(t *testing.T) {
+	make := func(s MeshServiceStatus) model.Hash {
+		o := MeshService.Make("m", "a")
+		o.Status = &s
+		return model.ContentHash(o)
+	}
+	zero := make(MeshServiceStatus{})
+	for what, s := range map[string]MeshServiceStatus{
+		"counts":     {DataplaneProxies: DataplaneProxies{Connected: 1, Healthy: 1, Total: 1}},
+		"generators": {HostnameGenerators: []HostnameGeneratorStatus{{HostnameGeneratorRef: GeneratorRef{CoreName: "g"}}}},
+	} {
+		if make(s) != zero {
+			t.Errorf("%s of the status count as a change", what)
+		}
+	}
+	for what, s := range map[string]MeshServiceStatus{
+		"addresses": {Addresses: []Address{{Hostname: "a"}}},
+		"vips":      {VIPs: []VIP{{IP: "241.0.0.0"}}},
+		"tls":       {TLS: MeshServiceTLS{Status: TLSReady}},
+	} {
+		if make(s) == zero {
+			t.Errorf("%s of the status do not count as a change", what)
+		}
+	}
+	o := MeshService.Make("m", "a")
+	o.Meta.Labels = map[string]string{"l": "x"}
+	if model.ContentHash(o) == zero {
+		t.Error("labels do not count")
+	}
+	o = MeshService.Make("m", "a")
+	o.Spec = &MeshServiceSpec{State: ServiceAvailable}
+	if model.ContentHash(o) == zero {
+		t.Error("the spec does not count")
+	}
+}

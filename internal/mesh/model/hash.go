@@ -52,7 +52,8 @@ func Fold(hs ...Hash) Hash {
 
 // ContentHash returns the hash of what the object's kind feeds to proxies:
 // identity, creation time (the oldest of equals wins in several rules) and the
-// parts named by Kind.Feeds. Modification time and Version never count.
+// parts named by Kind.Feeds, or what Kind.Essence returns. Modification time and
+// Version never count.
 func ContentHash(o *Object) Hash {
 	in := struct {
 		Mesh, Name string
@@ -63,6 +64,10 @@ func ContentHash(o *Object) Hash {
 	}{Mesh: o.Meta.Mesh, Name: o.Meta.Name, Created: o.Meta.Created.UnixNano()}
 	if o.Kind.Feeds&FeedsLabels != 0 {
 		in.Labels = o.Meta.Labels
+	}
+	if o.Kind.Essence != nil {
+		in.Spec = o.Kind.Essence(o)
+		return HashJSON(in)
 	}
 	if o.Kind.Feeds&FeedsSpec != 0 {
 		in.Spec = o.Spec

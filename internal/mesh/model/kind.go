@@ -66,6 +66,10 @@ type Kind struct {
 	Shape                  Shape
 	Flow                   Flow
 	Feeds                  Feed
+	// Essence returns the part of an object that others depend on, where Feeds is
+	// too coarse: it takes the place of spec and status in ContentHash. A write
+	// that leaves it equal wakes nobody. nil = Feeds decides.
+	Essence func(o *Object) any
 	// ReadOnly kinds are written by the control plane only.
 	ReadOnly bool
 	// AdminOnly kinds need the admin resource permission for every method.
