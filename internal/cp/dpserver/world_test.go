@@ -82,13 +82,18 @@ type fakeEngine struct {
 	mu        sync.Mutex
 	connected map[model.Key]view.Metadata
 	sinks     map[model.Key]xds.Sink
+	first     *xds.Set // what every proxy gets; nil = a cluster named after it
 }
 
 func (e *fakeEngine) Connect(key model.Key, md view.Metadata, sink xds.Sink) func() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.connected[key], e.sinks[key] = md, sink
-	sink.Publish(setOf("cluster-of-" + key.Name))
+	if e.first != nil {
+		sink.Publish(e.first)
+	} else {
+		sink.Publish(setOf("cluster-of-" + key.Name))
+	}
 	return func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
