@@ -26,6 +26,9 @@ func (c *Config) Check() error {
 	if c.Runtime.BinaryPath == "" {
 		p.add("--binary-path", "KUMA_DATAPLANE_RUNTIME_BINARY_PATH", "must name the Envoy to run")
 	}
+	if v := c.Runtime.XDSVariant; v != XDSDelta && v != XDSFull {
+		p.add("", "KUMA_DATAPLANE_RUNTIME_ENVOY_XDS_TRANSPORT_PROTOCOL_VARIANT", fmt.Sprintf("must be %s or %s, not %q", XDSDelta, XDSFull, v))
+	}
 	if c.DNS.Enabled && c.DNS.CoreDNSBinaryPath == "" {
 		p.add("--dns-coredns-path", "KUMA_DNS_CORE_DNS_BINARY_PATH", `must not be empty: write "coredns" for the DNS server inside kuma-dp, or turn DNS off with --dns-enabled=false`)
 	}

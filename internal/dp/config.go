@@ -72,6 +72,9 @@ type RuntimeConfig struct {
 	SocketDir string `json:"socketDir"`
 	// Concurrency is the number of Envoy's workers; zero leaves it to Envoy.
 	Concurrency uint32 `json:"concurrency"`
+	// XDSVariant is how Envoy asks for its configuration: DELTA_GRPC (what
+	// changed) or GRPC (whole lists).
+	XDSVariant string `json:"envoyXdsTransportProtocolVariant"`
 	// TokenPath is a file with the proxy's token.
 	TokenPath string `json:"dataplaneTokenPath"`
 	// Token is the proxy's token itself.
@@ -184,6 +187,12 @@ const (
 // linked into kuma-dp.
 const libraryCoreDNS = "coredns"
 
+// Values of RuntimeConfig.XDSVariant.
+const (
+	XDSDelta = "DELTA_GRPC"
+	XDSFull  = "GRPC"
+)
+
 // DefaultConfig returns the settings of a proxy that was told nothing.
 func DefaultConfig() Config {
 	return Config{
@@ -198,6 +207,7 @@ func DefaultConfig() Config {
 		},
 		Runtime: RuntimeConfig{
 			BinaryPath:           "envoy",
+			XDSVariant:           XDSDelta,
 			ResourceVars:         map[string]string{},
 			DynamicConfiguration: DynamicConfig{RefreshInterval: Duration{10 * time.Second}},
 			IPv6Enabled:          true,

@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 		"dataplane":    map[string]any{"mesh": "m", "name": "a", "proxyType": "dataplane", "drainTime": "30s", "drainIdleTime": "0s", "readinessPort": 9902.0},
 		"dataplaneRuntime": map[string]any{
 			"binaryPath": "envoy", "configDir": "", "socketDir": "", "concurrency": 0.0, "dataplaneTokenPath": "", "dataplaneToken": "",
-			"resource": "", "resourcePath": "", "resourceVars": map[string]any{}, "envoyLogLevel": "", "envoyComponentLogLevel": "",
+			"resource": "", "resourcePath": "", "resourceVars": map[string]any{}, "envoyLogLevel": "", "envoyComponentLogLevel": "", "envoyXdsTransportProtocolVariant": "DELTA_GRPC",
 			"resources": map[string]any{"maxMemoryBytes": 0.0}, "metrics": map[string]any{"metricsCertPath": "", "metricsKeyPath": ""},
 			"dynamicConfiguration": map[string]any{"refreshInterval": "10s"}, "systemCaPath": "", "IPv6Enabled": true,
 		},

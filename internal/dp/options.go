@@ -44,6 +44,7 @@ func Options(c *Config) []Option {
 	b.add("config-dir", "KUMA_DATAPLANE_RUNTIME_CONFIG_DIR", "directory for generated configuration; default is a temporary one").string(&rt.ConfigDir)
 	b.add("", "KUMA_DATAPLANE_RUNTIME_SOCKET_DIR", "directory for sockets shared with Envoy; default is a temporary one").string(&rt.SocketDir)
 	b.add("concurrency", "KUMA_DATAPLANE_RUNTIME_CONCURRENCY", "number of Envoy's worker threads; 0 follows the CPUs that may be used").uint32(&rt.Concurrency)
+	b.add("", "KUMA_DATAPLANE_RUNTIME_ENVOY_XDS_TRANSPORT_PROTOCOL_VARIANT", "how Envoy asks for its configuration: DELTA_GRPC, which sends only what changed, or GRPC; control planes that do not know the first use the second").string(&rt.XDSVariant)
 	b.add("dataplane-token-file", "KUMA_DATAPLANE_RUNTIME_TOKEN_PATH", "file with the token of the proxy").string(&rt.TokenPath)
 	b.add("dataplane-token", "KUMA_DATAPLANE_RUNTIME_TOKEN", "token of the proxy; a file is safer, as other users of the host can see arguments").string((*string)(&rt.Token))
 	b.add("dataplane", "KUMA_DATAPLANE_RUNTIME_RESOURCE", "definition of the proxy, YAML or JSON").string(&rt.Resource)

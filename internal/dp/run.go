@@ -253,7 +253,7 @@ func (p *proxy) request() bootstrap.Request {
 		ReadinessPort:     uint32(c.Dataplane.ReadinessPort),
 		ProbeProxyEnabled: c.ProbeProxy.Port > 0,
 		OperatingSystem:   runtime.GOOS,
-		Features:          []string{bootstrap.FeatureTCPAccessLog},
+		Features:          features(c),
 		Resources:         bootstrap.Resources{MaxHeapSizeBytes: c.Runtime.Resources.MaxMemoryBytes},
 		Workdir:           p.dirs.sockets,
 		Metrics:           bootstrap.MetricsResources{CertPath: c.Runtime.Metrics.CertPath, KeyPath: c.Runtime.Metrics.KeyPath},
@@ -322,4 +322,13 @@ func (p *proxy) serve(ctx context.Context) error {
 	unwatch()
 	wait.Wait()
 	return err
+}
+
+// features lists what this kuma-dp can do, for the control plane.
+func features(c *Config) []string {
+	out := []string{bootstrap.FeatureTCPAccessLog}
+	if c.Runtime.XDSVariant == XDSDelta {
+		out = append(out, bootstrap.FeatureDelta)
+	}
+	return out
 }

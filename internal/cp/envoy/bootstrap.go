@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	re2 "github.com/envoyproxy/go-control-plane/envoy/extensions/regex_engines/v3"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -131,6 +133,10 @@ func exactNumbers(tree any) any {
 
 func nodeID(p BootstrapParams) string { return p.Mesh + "." + p.Name }
 
+// FeatureDelta is what a kuma-dp says that lets its Envoy ask for differences
+// (delta xDS) instead of whole lists; the name is that of later 2.x releases.
+const FeatureDelta = "feature-delta-grpc"
+
 func bootstrapOf(p BootstrapParams) (*bootstrap.Bootstrap, error) {
 	node, err := nodeOf(p)
 	if err != nil {
@@ -160,6 +166,10 @@ func bootstrapOf(p BootstrapParams) (*bootstrap.Bootstrap, error) {
 	}
 	if p.HDS && p.ProxyType == ir.Sidecar {
 		b.HdsConfig = ads
+	}
+	if slices.Contains(p.Features, FeatureDelta) {
+		b.DynamicResources.AdsConfig = proto.CloneOf(ads)
+		b.DynamicResources.AdsConfig.ApiType = core.ApiConfigSource_DELTA_GRPC
 	}
 	if p.AdminPort != 0 {
 		if b.Admin, err = adminOf(p); err != nil {

@@ -84,6 +84,10 @@ type MetricsResources struct {
 // FeatureTCPAccessLog says that kuma-dp forwards access logs from a pipe.
 const FeatureTCPAccessLog = "feature-tcp-accesslog-via-named-pipe"
 
+// FeatureDelta asks for differences (delta xDS) instead of whole lists. Control
+// planes that do not know it ignore it.
+const FeatureDelta = "feature-delta-grpc"
+
 // Response is the answer to a good request.
 type Response struct {
 	// Bootstrap is Envoy's bootstrap document, YAML.
