@@ -34,7 +34,7 @@ func (p *parts) leaderTasks() error {
 		return fmt.Errorf("dnsServer.CIDR: %w", err)
 	}
 	on("virtual addresses", (&vip.Task{
-		Store: p.store, State: p.state, Zone: p.zone(), CIDR: cidr, Log: logging.Named(p.log, "vip"),
+		Store: p.store, State: p.state, Zone: p.zone(), CIDR: cidr, Log: logging.Named(p.log, "vip"), Now: p.host.Now,
 	}).Run)
 	on("dead connections", (&insight.Finalizer{
 		Store: p.store, IdleTimeout: p.Config.Metrics.Dataplane.IdleTimeout, Log: logging.Named(p.log, "insight"), Now: p.host.Now,

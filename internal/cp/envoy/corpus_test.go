@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/internal/cp/build"
 	"weft/internal/cp/envoy"
@@ -81,7 +82,7 @@ func withVIPs(t *testing.T, mesh string, objects []*model.Object) corpus.Tables 
 	for _, w := range warnings {
 		t.Log(w)
 	}
-	vips, err := vip.Allocate(nil, entries, netip.MustParsePrefix("240.0.0.0/4"))
+	vips, err := vip.Allocate(nil, entries, netip.MustParsePrefix("240.0.0.0/4"), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
@@ -41,6 +42,10 @@ func (k VIPKey) Compare(o VIPKey) int {
 type VIPEntry struct {
 	Address   string        `json:"address"`
 	Outbounds []VIPOutbound `json:"outbounds"`
+	// ReleasedAt is when what had the address was gone. The entry has no
+	// outbounds then; it keeps others from getting the address while clients may
+	// remember it. Zero = in use.
+	ReleasedAt time.Time `json:"releasedAt,omitzero"`
 }
 
 // VIPOutbound is a port of an address. Port 0 stands for the common port alone.

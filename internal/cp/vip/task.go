@@ -25,10 +25,15 @@ type Task struct {
 	// CIDR is where addresses come from.
 	CIDR netip.Prefix
 	Log  *slog.Logger
+	Now  func() time.Time
 }
 
-// retryPause is the wait before another try when the store is away.
-const retryPause = time.Second
+// The waits before another try: when the store is away, and when every address
+// is taken.
+const (
+	retryPause = time.Second
+	fullPause  = 15 * time.Second
+)
 
 // Run follows the snapshots until ctx ends.
 func (t *Task) Run(ctx context.Context) error {
@@ -38,34 +43,58 @@ func (t *Task) Run(ctx context.Context) error {
 	case <-t.State.Ready():
 	}
 	seen := map[string]model.Hash{}
+	again := map[string]time.Time{} // when an address of a mesh becomes free
 	for {
 		snap := t.State.Current()
-		failed := false
 		for _, row := range snap.Table(kinds.Mesh, "").Rows() {
 			mesh := row.Meta.Name
 			h := sources(snap, mesh)
-			if seen[mesh] == h {
+			if at := again[mesh]; seen[mesh] == h && (at.IsZero() || t.Now().Before(at)) {
 				continue
 			}
-			if err := t.refresh(ctx, snap, mesh); err != nil {
-				t.Log.Warn("virtual addresses could not be written, trying again", "mesh", mesh, "error", err)
-				failed = true
-				continue
+			next, err := t.refresh(ctx, snap, mesh)
+			if err != nil && ctx.Err() == nil {
+				t.Log.Warn("virtual addresses could not be given out, trying again", "mesh", mesh, "error", err)
+				pause := retryPause
+				if errors.Is(err, ErrFull) {
+					pause = fullPause
+				}
+				next = t.Now().Add(pause)
 			}
-			seen[mesh] = h
+			seen[mesh], again[mesh] = h, next
 		}
-		if failed {
-			select {
-			case <-ctx.Done():
-			case <-time.After(retryPause):
-			}
-		} else {
-			_ = t.State.WaitFor(ctx, snap.Rev+1) // the error is that of ctx
-		}
+		forget(seen, again, snap)
+		t.wait(ctx, snap.Rev+1, again)
 		if ctx.Err() != nil {
 			return nil
 		}
 	}
+}
+
+// forget drops meshes that are gone.
+func forget(seen map[string]model.Hash, again map[string]time.Time, snap *state.Snapshot) {
+	for mesh := range seen {
+		if _, ok := snap.Table(kinds.Mesh, "").Get(mesh); !ok {
+			delete(seen, mesh)
+			delete(again, mesh)
+		}
+	}
+}
+
+// wait waits for a newer snapshot, or until something has to be done without.
+func (t *Task) wait(ctx context.Context, rev uint64, again map[string]time.Time) {
+	var first time.Time
+	for _, at := range again {
+		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	if !first.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, first.Sub(t.Now()))
+		defer cancel()
+	}
+	_ = t.State.WaitFor(ctx, rev) // the error is that of ctx
 }
 
 // sources is the hash of what the addresses of a mesh depend on.
@@ -75,8 +104,9 @@ func sources(t model.Tables, mesh string) model.Hash {
 		t.Table(kinds.VirtualOutbound, mesh).Hash(), t.Table(kinds.ZoneIngress, "").Hash())
 }
 
-// refresh brings the addresses of one mesh up to date.
-func (t *Task) refresh(ctx context.Context, tables model.Tables, mesh string) error {
+// refresh brings the addresses of one mesh up to date. It returns when that has
+// to be done again though nothing changes, zero = never.
+func (t *Task) refresh(ctx context.Context, tables model.Tables, mesh string) (again time.Time, err error) {
 	entries, warnings := Entries(tables, mesh, t.Zone)
 	for _, w := range warnings {
 		t.Log.Warn("a virtual outbound gives no address", "mesh", mesh, "reason", w)
@@ -84,24 +114,22 @@ func (t *Task) refresh(ctx context.Context, tables model.Tables, mesh string) er
 	key := kinds.Config.Key("", view.VIPConfigName(mesh))
 	have, err := t.Store.Get(ctx, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("read %s: %w", key, err)
+		return time.Time{}, fmt.Errorf("read %s: %w", key, err)
 	}
 	before := view.VIPs{}
 	if have != nil {
 		if before, err = view.ParseVIPs(model.Spec[kinds.ConfigSpec](have).Config); err != nil {
-			return fmt.Errorf("understand %s: %w", key, err)
+			return time.Time{}, fmt.Errorf("understand %s: %w", key, err)
 		}
 	}
-	after, err := Allocate(before, entries, t.CIDR)
-	if err != nil {
-		return err
-	}
+	after, full := Allocate(before, entries, t.CIDR, t.Now().UTC())
+	again = nextRelease(after)
 	if len(after) == len(before) && (len(after) == 0 || reflect.DeepEqual(after, before)) {
-		return nil
+		return again, full
 	}
 	text, err := after.Encode()
 	if err != nil {
-		return fmt.Errorf("write %s: %w", key, err)
+		return again, fmt.Errorf("write %s: %w", key, err)
 	}
 	next := kinds.Config.Make("", key.Name)
 	next.Spec = &kinds.ConfigSpec{Config: text}
@@ -112,7 +140,7 @@ func (t *Task) refresh(ctx context.Context, tables model.Tables, mesh string) er
 		_, err = t.Store.Update(ctx, next)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", key, err)
+		return again, fmt.Errorf("write %s: %w", key, err)
 	}
-	return nil
+	return again, full
 }

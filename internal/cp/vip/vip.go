@@ -1,15 +1,19 @@
-// Package vip gives virtual addresses to services that are known by their tag,
-// to hosts of ExternalServices and to names of VirtualOutbounds, so that
-// workloads behind a transparent proxy have something to connect to. Everything
-// here is a pure function; the leader writes the result into one Config object
-// per mesh, which the view reads.
+// Package vip gives out virtual addresses, so that workloads behind a
+// transparent proxy have something to connect to. Whoever has an address keeps
+// it, and an address that became free waits for Quarantine before somebody else
+// gets it, also across restarts: clients remember names longer than services
+// live.
+//
+// Addresses of the older kind (Entries, Allocate, Task) are those of services
+// known by their tag, of hosts of ExternalServices and of names of
+// VirtualOutbounds; the leader keeps them in one Config object per mesh, which
+// the view reads. A Pool gives addresses to services that are objects; package
+// services writes them into the status of those.
 package vip
 
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"net/netip"
 	"slices"
 
 	"weft/internal/cp/view"
@@ -117,68 +121,4 @@ func (c *collector) add(k view.VIPKey, o view.VIPOutbound) {
 		return
 	}
 	c.out[k] = append(c.out[k], o)
-}
-
-// Allocate returns the entries with addresses. Entries that had one before keep
-// it; the others get addresses in the order of type and name. Those start after
-// the highest one so far, so that an address that became free is not given to
-// another service while clients remember it; when the range is through, free ones
-// are used from its start. Hosts that are addresses stand for themselves.
-func Allocate(before view.VIPs, entries map[view.VIPKey][]view.VIPOutbound, cidr netip.Prefix) (view.VIPs, error) {
-	p := pool{cidr: cidr.Masked(), taken: map[netip.Addr]bool{}}
-	p.next = p.cidr.Addr()
-	for k, e := range before {
-		a, err := netip.ParseAddr(e.Address)
-		if err != nil || !p.cidr.Contains(a) {
-			continue
-		}
-		if _, still := entries[k]; still {
-			p.taken[a] = true
-		}
-		if !a.Less(p.next) {
-			p.next = a.Next()
-		}
-	}
-	out := make(view.VIPs, len(entries))
-	for _, k := range slices.SortedFunc(maps.Keys(entries), view.VIPKey.Compare) {
-		e := view.VIPEntry{Address: before[k].Address, Outbounds: entries[k]}
-		if _, err := netip.ParseAddr(k.Name); err == nil && k.Type == view.VIPHost {
-			e.Address = k.Name
-		}
-		if e.Address == "" {
-			a, ok := p.take()
-			if !ok {
-				return nil, fmt.Errorf("no address left in %s for %q: make the range larger (dnsServer.CIDR)", cidr, k.Name)
-			}
-			e.Address = a.String()
-		}
-		out[k] = e
-	}
-	return out, nil
-}
-
-// pool gives out the addresses of a range.
-type pool struct {
-	cidr    netip.Prefix
-	taken   map[netip.Addr]bool
-	next    netip.Addr
-	wrapped bool
-}
-
-// take returns an address that nobody has; false if there is none.
-func (p *pool) take() (netip.Addr, bool) {
-	for {
-		if !p.cidr.Contains(p.next) { // also after the last address there is
-			if p.wrapped {
-				return netip.Addr{}, false
-			}
-			p.wrapped, p.next = true, p.cidr.Addr()
-		}
-		a := p.next
-		p.next = a.Next()
-		if !p.taken[a] {
-			p.taken[a] = true
-			return a, true
-		}
-	}
 }

@@ -1,8 +1,12 @@
 package vip_test
 
 import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,25 +30,30 @@ func tables(t *testing.T, docs ...string) corpus.Tables {
 	return corpus.NewTables(objects...)
 }
 
-var cidr = netip.MustParsePrefix("240.0.0.0/30")
+var (
+	cidr = netip.MustParsePrefix("240.0.0.0/30")
+	now  = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+)
 
 func dataplane(name, service string) string {
 	return `{"type": "Dataplane", "mesh": "m", "name": "` + name + `", "networking": {"address": "10.0.0.1",
 		"inbound": [{"port": 80, "tags": {"kuma.io/service": "` + service + `"}}]}}`
 }
 
-// addresses returns entries by name with their addresses.
+// addresses returns entries by name with their addresses, without those in quarantine.
 func addresses(v view.VIPs) map[string]string {
 	out := map[string]string{}
 	for k, e := range v {
-		out[k.Name] = e.Address
+		if e.ReleasedAt.IsZero() {
+			out[k.Name] = e.Address
+		}
 	}
 	return out
 }
 
 func TestAddressesAreKept(t *testing.T) {
 	entries, _ := vip.Entries(tables(t, dataplane("1", "b"), dataplane("2", "c")), "m", "z")
-	first, err := vip.Allocate(nil, entries, cidr)
+	first, err := vip.Allocate(nil, entries, cidr, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,19 +63,74 @@ func TestAddressesAreKept(t *testing.T) {
 	// a comes before b in the order, but b has its address already; clients may
 	// remember that of c, which is gone.
 	entries, _ = vip.Entries(tables(t, dataplane("1", "b"), dataplane("3", "a")), "m", "z")
-	second, err := vip.Allocate(first, entries, cidr)
+	second, err := vip.Allocate(first, entries, cidr, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(map[string]string{"b": "240.0.0.0", "a": "240.0.0.2"}, addresses(second)); d != "" {
 		t.Error(d)
 	}
+	// c comes back while clients remember it, and has its address again.
+	entries, _ = vip.Entries(tables(t, dataplane("1", "b"), dataplane("2", "c")), "m", "z")
+	third, err := vip.Allocate(second, entries, cidr, now.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(map[string]string{"b": "240.0.0.0", "c": "240.0.0.1"}, addresses(third)); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestQuarantine plays services that come and go at random in a small range, with
+// the addresses written and read in between as by a restart, and requires that no
+// address goes from one service to another too soon.
+func TestQuarantine(t *testing.T) {
+	for seed := range uint64(50) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			at := now
+			type use struct {
+				service string
+				last    time.Time
+			}
+			used := map[string]use{}
+			var vips view.VIPs
+			for range 200 {
+				at = at.Add(time.Duration(rnd.IntN(60)) * time.Second)
+				entries := map[view.VIPKey][]view.VIPOutbound{}
+				for range rnd.IntN(8) {
+					name := fmt.Sprint("s", rnd.IntN(20))
+					entries[view.VIPKey{Type: view.VIPService, Name: name}] = []view.VIPOutbound{{TagSet: map[string]string{"kuma.io/service": name}}}
+				}
+				next, err := vip.Allocate(vips, entries, netip.MustParsePrefix("240.0.0.0/28"), at)
+				if err != nil && !errors.Is(err, vip.ErrFull) {
+					t.Fatal(err)
+				}
+				text, err := next.Encode()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if vips, err = view.ParseVIPs(text); err != nil {
+					t.Fatal(err)
+				}
+				for name, a := range addresses(vips) {
+					if u := used[a]; u.service != "" && u.service != name && at.Sub(u.last) < vip.Quarantine {
+						t.Fatalf("%s goes from %s to %s after %s", a, u.service, name, at.Sub(u.last))
+					}
+					used[a] = use{name, at}
+				}
+				if n := len(addresses(vips)); n < len(entries) && len(vips) < 16 {
+					t.Fatalf("%d of %d services have an address, though the range is not full", n, len(entries))
+				}
+			}
+		})
+	}
 }
 
 func TestFreeAddressesAreUsedInTheEnd(t *testing.T) {
 	entries, _ := vip.Entries(tables(t, dataplane("1", "a"), dataplane("2", "b"), dataplane("3", "c")), "m", "z")
 	before := view.VIPs{{Type: view.VIPService, Name: "a"}: {Address: "240.0.0.3"}}
-	got, err := vip.Allocate(before, entries, cidr)
+	got, err := vip.Allocate(before, entries, cidr, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +145,7 @@ func TestRangeIsFull(t *testing.T) {
 		docs = append(docs, dataplane(s, s))
 	}
 	entries, _ := vip.Entries(tables(t, docs...), "m", "z")
-	if _, err := vip.Allocate(nil, entries, cidr); err == nil {
+	if _, err := vip.Allocate(nil, entries, cidr, now); err == nil {
 		t.Error("five addresses fit into a range of four")
 	}
 }
@@ -122,7 +186,7 @@ func TestWhatGetsAnAddress(t *testing.T) {
 	if d := cmp.Diff(want, entries); d != "" {
 		t.Error(d)
 	}
-	given, err := vip.Allocate(nil, entries, netip.MustParsePrefix("240.0.0.0/8"))
+	given, err := vip.Allocate(nil, entries, netip.MustParsePrefix("240.0.0.0/8"), now)
 	if err != nil {
 		t.Fatal(err)
 	}
