@@ -120,7 +120,7 @@ func (g *Gate) checkOthers(ctx context.Context, o, prior, mesh *model.Object) er
 	var err error
 	switch spec := o.Spec.(type) {
 	case *kinds.MeshSpec:
-		err = g.checkMesh(ctx, o, prior, spec, &v)
+		err = g.checkMesh(ctx, o, spec, &v)
 	case *kinds.DataplaneSpec:
 		checkMembership(spec, mesh, &v)
 	case *kinds.ExternalServiceSpec:

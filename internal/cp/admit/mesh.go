@@ -13,16 +13,10 @@ import (
 // maxFile bounds files that data sources name; certificates are far smaller.
 const maxFile = 1 << 20
 
-// checkMesh adds what is wrong with the certificate authorities of a mesh, and
-// refuses to exchange the one in use: proxies with certificates of the old one
-// would not trust those of the new one.
-func (g *Gate) checkMesh(ctx context.Context, o, prior *model.Object, spec *kinds.MeshSpec, v *model.Violations) error {
-	if prior != nil {
-		before, after := model.Spec[kinds.MeshSpec](prior).EnabledCA(), spec.EnabledCA()
-		if before != nil && after != nil && before.Name != after.Name {
-			v.At("mtls", "enabledBackend").Add("cannot change from %q to %q while mutual TLS is on; turn it off first", before.Name, after.Name)
-		}
-	}
+// checkMesh adds what is wrong with the certificate authorities of a mesh. The
+// one in use may be exchanged: package identity sees to it that proxies trust the
+// new one before it signs, and the old one as long as certificates of it are used.
+func (g *Gate) checkMesh(ctx context.Context, o *model.Object, spec *kinds.MeshSpec, v *model.Violations) error {
 	var unavailable error
 	spec.CheckCAs(o.Meta.Name, func(s *kinds.DataSource) ([]byte, error) {
 		b, err := g.load(ctx, o.Meta.Name, s)

@@ -136,6 +136,7 @@ func (s *Server) serve(c *conn) error {
 	}
 	report := &reporter{s: s, log: log}
 	xs := xds.NewStream(c, c.delta, s.streamOptions(report))
+	report.holds = func(h xds.Holding) { s.d.Engine.Holds(node.Key, xs, h) }
 	st.end = xs.Close
 	if err := s.enter(ctx, st, checked); err != nil {
 		log.Warn("stream is refused", "client", st.peer, "error", err)

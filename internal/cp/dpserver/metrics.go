@@ -62,6 +62,8 @@ type reporter struct {
 	s   *Server
 	log *slog.Logger
 	sub *insight.Subscription
+	// holds is told which secrets the proxy has accepted.
+	holds func(xds.Holding)
 }
 
 // stats by type of resource.
@@ -98,6 +100,9 @@ func (r *reporter) Rejected(n xds.Rejection) {
 	r.sub.Count(stats[n.Type], insight.Rejected)
 	r.log.Warn("proxy rejects configuration; it keeps what it has", "type", n.Type.String(), "resources", few(n.Names), "error", n.Message)
 }
+
+// Holds implements xds.Reporter.
+func (r *reporter) Holds(h xds.Holding) { r.holds(h) }
 
 // few bounds a list for the log.
 func few(names []string) []string {

@@ -57,6 +57,8 @@ type Gate interface {
 // Engine configures connected proxies.
 type Engine interface {
 	Connect(key model.Key, md view.Metadata, sink xds.Sink) (disconnect func())
+	// Holds is told which secrets a proxy, connected through the sink, has accepted.
+	Holds(key model.Key, sink xds.Sink, h xds.Holding)
 }
 
 // Certificate is this server's certificate.

@@ -104,6 +104,8 @@ func (e *fakeEngine) Connect(key model.Key, md view.Metadata, sink xds.Sink) fun
 	}
 }
 
+func (e *fakeEngine) Holds(model.Key, xds.Sink, xds.Holding) {}
+
 func (e *fakeEngine) has(key model.Key) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -23,10 +23,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"weft/internal/cp/identity"
 	"weft/internal/cp/state"
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
 
@@ -41,6 +43,8 @@ type Deps struct {
 	Now     func() time.Time
 	// Workers build proxies side by side; 0 = one per CPU.
 	Workers int
+	// Identities issue the certificates of proxies; nil = there are none.
+	Identities *identity.Service
 }
 
 // Engine configures the connected proxies.
@@ -121,6 +125,9 @@ func (e *Engine) update(u state.Update) {
 	for _, name := range affected {
 		m := e.mesh(name)
 		rebuild := m.advance(u.Snapshot, u.At)
+		if e.Identities != nil {
+			e.Identities.Follow(u.Snapshot, name)
+		}
 		e.mark(name, rebuild, changed, u.At)
 	}
 	e.mark("", u.Changes.Global, changed, u.At) // zone proxies belong to no mesh
@@ -179,6 +186,9 @@ func (e *Engine) mark(mesh string, all bool, changed map[model.Key]bool, at time
 // function is called. A later Connect for the same proxy takes its place.
 func (e *Engine) Connect(key model.Key, md view.Metadata, sink xds.Sink) (disconnect func()) {
 	p := &proxy{key: key, md: md, sink: sink}
+	if e.Identities != nil {
+		p.identity = e.Identities.Join(key, e.regenerations(key), func() { e.queue.add(p, e.Now()) })
+	}
 	e.mu.Lock()
 	before := e.proxies[key]
 	e.proxies[key] = p
@@ -206,6 +216,32 @@ func (e *Engine) leave(p *proxy) {
 	p.gone = true
 	e.mesh(p.key.Mesh).release(p.refs)
 	p.refs = nil
+	if p.identity != nil {
+		p.identity.Leave()
+	}
+}
+
+// regenerations returns how many certificates a proxy had before it connected.
+func (e *Engine) regenerations(key model.Key) uint32 {
+	row, ok := e.State.Current().Table(kinds.DataplaneInsight, key.Mesh).Get(key.Name)
+	if !ok || key.Kind != kinds.Dataplane.Name {
+		return 0
+	}
+	if mtls := model.Spec[kinds.DataplaneInsightSpec](row.Object).MTLS; mtls != nil {
+		return mtls.CertificateRegenerations
+	}
+	return 0
+}
+
+// Holds is told which secrets the proxy that is connected through a sink has
+// accepted.
+func (e *Engine) Holds(key model.Key, sink xds.Sink, h xds.Holding) {
+	e.mu.Lock()
+	p := e.proxies[key]
+	e.mu.Unlock()
+	if p != nil && p.sink == sink && p.identity != nil {
+		p.identity.Holds(h)
+	}
 }
 
 // Settled waits until the views include the revision and no proxy is waiting

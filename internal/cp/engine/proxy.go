@@ -3,11 +3,13 @@ package engine
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"weft/internal/cp/build"
 	"weft/internal/cp/envoy"
+	"weft/internal/cp/identity"
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/ir"
@@ -25,12 +27,20 @@ type proxy struct {
 	fp    model.Hash
 	built bool
 	refs  []ir.EndpointsRef // held in the mesh
+	// set is what was published last. Its secrets have their own clock: need and
+	// tags say what they are for, and identity has the newest.
+	set      *xds.Set
+	secrets  []*xds.Resource
+	need     *ir.Identity
+	tags     map[string][]string
+	identity *identity.Member // nil = nobody issues any
 	// at is when the oldest change that is not built yet was received; the
 	// queue guards it.
 	at time.Time
 }
 
-// refresh builds the proxy if its inputs changed. at is when the oldest change
+// refresh builds the proxy if its inputs changed, or hands out its secrets if
+// only those did: then nothing else is made or sent. at is when the oldest change
 // was received that may have changed them. A panic stays with this proxy: it
 // keeps its last good set.
 func (e *Engine) refresh(p *proxy, at time.Time) {
@@ -55,10 +65,15 @@ func (e *Engine) refresh(p *proxy, at time.Time) {
 	}
 	fp := in.Fingerprint()
 	if p.built && fp == p.fp {
-		e.metrics.built(p.md.ProxyType, "skip", e.Now().Sub(start))
+		result := "skip"
+		if secrets := p.newestSecrets(); !slices.Equal(secrets, p.secrets) {
+			p.publish(p.set.With(xds.Secret, secrets), secrets, at)
+			result = "secrets"
+		}
+		e.metrics.built(p.md.ProxyType, result, e.Now().Sub(start))
 		return
 	}
-	_, rs, refs, err := e.make(in)
+	made, rs, refs, err := e.make(in)
 	if err != nil {
 		e.metrics.errors.Inc()
 		e.Log.Error("building a proxy failed; it keeps its last configuration", "proxy", p.key.String(), "error", err)
@@ -70,10 +85,27 @@ func (e *Engine) refresh(p *proxy, at time.Time) {
 	live := m.hold(refs, e.intern)
 	m.release(p.refs)
 	p.refs, p.fp, p.built = refs, fp, true
-	set := xds.NewSet(rs, live)
-	set.Changed = at
-	p.sink.Publish(set)
+	p.need, p.tags = envoy.IdentityNeeds(made), made.Tags
+	secrets := p.newestSecrets()
+	p.publish(xds.NewSet(rs, live).With(xds.Secret, secrets), secrets, at)
 	e.metrics.built(p.md.ProxyType, "changed", e.Now().Sub(start))
+}
+
+// newestSecrets returns the secrets that are there. Those that are not are
+// published when they are: Envoy waits for what its listeners and clusters name,
+// and takes in everything else meanwhile.
+func (p *proxy) newestSecrets() []*xds.Resource {
+	if p.identity == nil {
+		return nil
+	}
+	return p.identity.Secrets(p.need, p.tags)
+}
+
+// publish hands a set over to the stream; the caller has made it.
+func (p *proxy) publish(set *xds.Set, secrets []*xds.Resource, at time.Time) {
+	set.Changed = at
+	p.set, p.secrets = set, secrets
+	p.sink.Publish(set)
 }
 
 // maker is the way from inputs to resources; tests replace it.

@@ -6,6 +6,7 @@ import (
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"weft/internal/cp/xds"
+	"weft/internal/mesh/ir"
 )
 
 // Identity returns the secret with which a proxy proves that it belongs to a
@@ -23,4 +24,31 @@ func Authority(name string, roots ...[]byte) (*xds.Resource, error) {
 	return encode(xds.Secret, name, &tls.Secret{Name: name, Type: &tls.Secret_ValidationContext{
 		ValidationContext: &tls.CertificateValidationContext{TrustedCa: inlineBytes(bytes.Join(roots, []byte("\n")))},
 	}})
+}
+
+// IdentityNeeds returns what a proxy needs to prove itself with; nil if nothing
+// of it does: then no certificate has to be issued.
+func IdentityNeeds(p *ir.Proxy) *ir.Identity {
+	if p.Identity == nil || !provesItself(p) {
+		return nil
+	}
+	return p.Identity
+}
+
+// provesItself tells whether some listener or cluster names the mesh's secrets.
+func provesItself(p *ir.Proxy) bool {
+	if p.DirectTLS != nil || p.Metrics != nil && p.Metrics.ServerTLS != nil {
+		return true
+	}
+	for _, in := range p.Inbounds {
+		if in.TLS != nil {
+			return true
+		}
+	}
+	for _, c := range p.Clusters {
+		if c.TLS != nil && c.TLS.MeshIdentity {
+			return true
+		}
+	}
+	return false
 }

@@ -96,6 +96,8 @@ type Machine struct {
 	// gated is when listeners or routes began to wait for clusters.
 	gated time.Time
 	wake  time.Time
+	// holding is what the reporter was told last.
+	holding Holding
 }
 
 // typeState is what the client said about a type and was told of it.

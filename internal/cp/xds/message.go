@@ -64,12 +64,23 @@ type Rejection struct {
 	Sent, At time.Time
 }
 
+// Holding is what a client has accepted of the secrets that it subscribed to.
+type Holding struct {
+	// Secrets are those of the newest set that it confirmed.
+	Secrets []*Resource
+	// Listeners tells whether it accepted all listeners of that set, too.
+	Listeners bool
+}
+
 // Reporter is told what happens on a stream, in order, from the stream's own
 // goroutine. Its methods must not block.
 type Reporter interface {
 	Sent(t Type)
 	Acked(d Delivery)
 	Rejected(r Rejection)
+	// Holds comes when the client has confirmed secrets, or the listeners that may
+	// use them. What it brought along from an earlier stream counts too.
+	Holds(h Holding)
 }
 
 type silent struct{}
@@ -77,3 +88,4 @@ type silent struct{}
 func (silent) Sent(Type)          {}
 func (silent) Acked(Delivery)     {}
 func (silent) Rejected(Rejection) {}
+func (silent) Holds(Holding)      {}

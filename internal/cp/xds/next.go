@@ -18,7 +18,39 @@ func (m *Machine) Next(now time.Time) (*Response, bool) {
 			return r, true
 		}
 	}
+	m.reportHolding()
 	return nil, false
+}
+
+// reportHolding tells which secrets the client has accepted, if that changed.
+func (m *Machine) reportHolding() {
+	st := &m.types[Secret]
+	if !st.seen {
+		return
+	}
+	h := Holding{Listeners: m.types[Listener].seen && m.accepted(Listener, m.seq)}
+	for name := range st.names {
+		res := m.target.byType[Secret][name]
+		if res != nil && st.sent[name].ver == short(res.Version) && !st.flying(res) {
+			h.Secrets = append(h.Secrets, res)
+		}
+	}
+	slices.SortFunc(h.Secrets, byName)
+	if h.Listeners == m.holding.Listeners && slices.Equal(h.Secrets, m.holding.Secrets) {
+		return
+	}
+	m.holding = h
+	m.opt.Reporter.Holds(h)
+}
+
+// flying tells whether the client has not confirmed a resource yet.
+func (st *typeState) flying(res *Resource) bool {
+	for i := range st.flights {
+		if slices.Contains(st.flights[i].items, res) {
+			return true
+		}
+	}
+	return false
 }
 
 // nextOf returns the next response of a type; nil = none now.

@@ -32,6 +32,17 @@ func NewSet(resources []*Resource, live map[string]*Live) *Set {
 	return s
 }
 
+// With returns a set in which the resources given are all there are of a type,
+// and which shares everything else.
+func (s *Set) With(t Type, resources []*Resource) *Set {
+	n := *s
+	n.byType[t] = make(map[string]*Resource, len(resources))
+	for _, r := range resources {
+		n.byType[t][r.Name] = r
+	}
+	return &n
+}
+
 // Of returns the resources of a type by name; the caller must not change it.
 // Endpoints are in Live.
 func (s *Set) Of(t Type) map[string]*Resource { return s.byType[t] }

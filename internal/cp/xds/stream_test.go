@@ -278,6 +278,8 @@ func (c *counting) Acked(d Delivery) {
 	}
 }
 
+func (c *counting) Holds(Holding) {}
+
 func (c *counting) Rejected(r Rejection) {
 	c.rejected.Add(1)
 	c.mu.Lock()

@@ -20,6 +20,9 @@ var Config = &model.Kind{
 	// Those that belong to a mesh go with it.
 	Owner: func(o *model.Object) (model.Key, bool) {
 		mesh, ok := MeshOfVIPs(o.Meta.Name)
+		if !ok {
+			mesh, ok = meshOfTrust(o.Meta.Name)
+		}
 		return Mesh.Key("", mesh), ok
 	},
 }

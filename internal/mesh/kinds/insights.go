@@ -60,8 +60,14 @@ type DataplaneMTLS struct {
 	CertificateExpirationTime   *model.Timestamp `json:"certificateExpirationTime,omitempty"`
 	LastCertificateRegeneration *model.Timestamp `json:"lastCertificateRegeneration,omitempty"`
 	CertificateRegenerations    uint32           `json:"certificateRegenerations,omitempty"`
-	IssuedBackend               string           `json:"issuedBackend,omitempty"`
-	SupportedBackends           []string         `json:"supportedBackends,omitempty"`
+	// Backend that signed the certificate which the proxy uses.
+	IssuedBackend string `json:"issuedBackend,omitempty"`
+	// Backends whose certificates the proxy accepts from others.
+	SupportedBackends []string `json:"supportedBackends,omitempty"`
+	// The same by key pair, since a backend may get another one: hashes of the
+	// certificates of the authorities.
+	IssuedAuthority      string   `json:"issuedAuthority,omitempty"`
+	SupportedAuthorities []string `json:"supportedAuthorities,omitempty"`
 }
 
 // DiscoverySubscription is one connection of a proxy to a control plane.

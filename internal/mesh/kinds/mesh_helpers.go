@@ -124,6 +124,14 @@ func (b *CABackend) CertLifetime() time.Duration {
 	return d
 }
 
+// CertTimeout returns the time limit for one certificate; 0 = the mesh sets none.
+func (b *CABackend) CertTimeout() time.Duration {
+	if b.DPCert == nil || b.DPCert.RequestTimeout == nil {
+		return 0
+	}
+	return b.DPCert.RequestTimeout.Std()
+}
+
 // RootTimeout returns the time limit for fetching root certificates.
 func (b *CABackend) RootTimeout() time.Duration {
 	if b.RootChain == nil || b.RootChain.RequestTimeout == nil {

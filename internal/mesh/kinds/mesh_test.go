@@ -59,7 +59,8 @@ func TestValidateMesh(t *testing.T) {
 	}{
 		{`"mtls": {"backends": [{"name": "a", "type": "builtin"}]}`, nil},
 		{`"mtls": {"enabledBackend": "a"}`, []string{"mtls.enabledBackend"}},
-		{`"mtls": {"enabledBackend": "a", "backends": [{"name": "a"}, {"name": "b"}]}`, []string{"mtls.backends"}},
+		{`"mtls": {"enabledBackend": "a", "backends": [{"name": "a"}, {"name": "b"}]}`, nil},
+		{`"mtls": {"backends": [` + strings.Repeat(`{"name": "a"},`, maxCAs) + `{"name": "b"}]}`, []string{"mtls.backends"}},
 		{`"mtls": {"backends": [{"name": "a", "dpCert": {"rotation": {"expiration": "1h30m"}}}]}`, []string{"mtls.dpcert.rotation.expiration"}},
 		{`"mtls": {"backends": [{"name": "a", "dpCert": {"rotation": {"expiration": "1d"}, "requestTimeout": "5s"}}]}`, nil},
 		{`"mtls": {"backends": [{"mode": "LAX"}]}`, []string{"malformed: mtls.backends[0].mode"}},

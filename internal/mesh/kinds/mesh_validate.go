@@ -48,6 +48,10 @@ func (n names) checkChosen(name string, v *model.Violations) {
 	}
 }
 
+// maxCAs bounds the certificate authorities of a mesh. One is usual, two while
+// one is exchanged for another.
+const maxCAs = 10
+
 func (m *MeshSpec) validateMTLS(v *model.Violations) {
 	if m.ZoneEgress() && m.EnabledCA() == nil {
 		v.Add("must be on, with an enabled backend, because routing.zoneEgress is on: the egress tells destinations apart by TLS")
@@ -56,8 +60,9 @@ func (m *MeshSpec) validateMTLS(v *model.Violations) {
 		return
 	}
 	backends := v.At("backends")
-	if len(m.MTLS.Backends) > 1 {
-		backends.Add("must not be more than one")
+	if n := len(m.MTLS.Backends); n > maxCAs {
+		backends.Add("are %d, but every proxy has to check against all of them; list at most %d", n, maxCAs)
+		return
 	}
 	seen := names{}
 	for i := range m.MTLS.Backends {

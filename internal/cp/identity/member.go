@@ -1,0 +1,214 @@
+package identity
+
+import (
+	"slices"
+	"time"
+
+	"weft/internal/cp/envoy"
+	"weft/internal/cp/xds"
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+)
+
+// Member is a connected proxy. The Service's mutex guards it.
+type Member struct {
+	s       *Service
+	key     model.Key
+	changed func()
+	gone    bool
+	leaves  map[string]*leaf // by mesh
+	// regenerations counts the certificates that the proxy ever had in its mesh.
+	regenerations uint32
+	reported      *kinds.DataplaneMTLS
+}
+
+// leaf is the identity of a proxy in a mesh.
+type leaf struct {
+	member *Member
+	mesh   *mesh
+	uris   []string // what the certificate is to say
+	// now is the newest certificate, before the one that it replaced, which the
+	// proxy may still hold.
+	now, before *issued
+	renewAt     time.Time
+	state       leafState
+	broken      bool // no certificate can say uris
+	dropped     bool
+	timer       timer
+}
+
+// leafState says where a leaf is on its way to a certificate.
+type leafState uint8
+
+const (
+	idle leafState = iota
+	queued
+	issuing
+)
+
+// issued is a certificate in the form in which the proxy gets it.
+type issued struct {
+	*Certificate
+	ref      kinds.CARef
+	uris     []string
+	lifetime time.Duration // that was asked for
+	secret   *xds.Resource
+	number   uint32
+}
+
+// Join adds a connected proxy. changed is called, from any goroutine, whenever
+// Secrets would return something else; it must not block. regenerations is how
+// many certificates the proxy had before.
+func (s *Service) Join(key model.Key, regenerations uint32, changed func()) *Member {
+	return &Member{s: s, key: key, changed: changed, leaves: map[string]*leaf{}, regenerations: regenerations}
+}
+
+// Leave forgets the proxy.
+func (m *Member) Leave() {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	m.gone = true
+	for _, l := range m.leaves {
+		m.s.drop(l)
+	}
+}
+
+// Secrets says what the proxy needs from now on and returns what of it is there.
+// What is not comes later: then changed is called.
+func (m *Member) Secrets(need *ir.Identity, tags map[string][]string) []*xds.Resource {
+	s := m.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m.gone {
+		return nil
+	}
+	for mesh, l := range m.leaves {
+		if need == nil || mesh != need.Mesh {
+			s.drop(l)
+		}
+	}
+	if need == nil {
+		m.report(nil)
+		return nil
+	}
+	l := m.leaves[need.Mesh]
+	if l == nil {
+		l = &leaf{member: m, mesh: s.meshOf(need.Mesh)}
+		m.leaves[need.Mesh] = l
+		l.mesh.leaves[l] = struct{}{}
+	}
+	if uris := names(need.Mesh, need.Services, tags); !slices.Equal(uris, l.uris) {
+		l.uris, l.broken = uris, false
+	}
+	s.want(l)
+	var out []*xds.Resource
+	if l.now != nil {
+		out = append(out, l.now.secret)
+	}
+	return append(out, s.bundles(need)...)
+}
+
+// bundles returns the secrets to check others with.
+func (s *Service) bundles(need *ir.Identity) []*xds.Resource {
+	var out []*xds.Resource
+	var all [][]byte
+	for _, name := range append([]string{need.Mesh}, need.CrossMesh...) {
+		p := s.meshOf(name).plan
+		if p == nil || p.bundle == nil {
+			continue
+		}
+		out = append(out, p.bundle)
+		for _, c := range p.trusted {
+			all = append(all, []byte(c.PEM))
+		}
+	}
+	if len(need.CrossMesh) == 0 {
+		return out
+	}
+	res, err := envoy.Authority(envoy.AllCASecret, all...)
+	if err != nil {
+		s.d.Log.Error("the authorities of several meshes cannot be sent together", "mesh", need.Mesh, "error", err)
+		return out
+	}
+	return append(out, res)
+}
+
+// meshOf returns the state of a mesh, which may not have been described yet.
+func (s *Service) meshOf(name string) *mesh {
+	if m := s.meshes[name]; m != nil {
+		return m
+	}
+	return s.newMesh(name)
+}
+
+// drop forgets a leaf; s.mu is held.
+func (s *Service) drop(l *leaf) {
+	l.dropped = true
+	s.timers.stop(&l.timer)
+	delete(l.mesh.leaves, l)
+	delete(l.member.leaves, l.mesh.name)
+	if len(l.mesh.leaves) == 0 && l.mesh.mtls == nil && !l.mesh.loading {
+		delete(s.meshes, l.mesh.name)
+	}
+}
+
+// Holds is told what the proxy has accepted, and keeps its insight up to date.
+// A proxy counts as one that speaks TLS only when it has its certificate and the
+// listeners that use it.
+func (m *Member) Holds(h xds.Holding) {
+	s := m.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := m.leaves[m.key.Mesh]
+	if m.gone || l == nil || m.reported == nil && !h.Listeners {
+		return
+	}
+	var cert *issued
+	var trusted []kinds.TrustedCA
+	known := false
+	for _, res := range h.Secrets {
+		for _, c := range []*issued{l.before, l.now} {
+			if c != nil && c.secret == res {
+				cert = c
+			}
+		}
+		for _, p := range []*plan{l.mesh.before, l.mesh.plan} {
+			if p != nil && p.bundle != nil && p.bundle.Version == res.Version {
+				trusted, known = p.trusted, true
+			}
+		}
+	}
+	if cert == nil || !known {
+		return // what it holds is about to be replaced
+	}
+	m.report(describe(cert, trusted))
+}
+
+func describe(c *issued, trusted []kinds.TrustedCA) *kinds.DataplaneMTLS {
+	d := &kinds.DataplaneMTLS{
+		CertificateExpirationTime: model.At(c.NotAfter), LastCertificateRegeneration: model.At(c.Issued),
+		CertificateRegenerations: c.number, IssuedBackend: c.ref.Backend, IssuedAuthority: c.ref.ID,
+	}
+	for _, t := range trusted {
+		d.SupportedAuthorities = append(d.SupportedAuthorities, t.ID)
+		if !slices.Contains(d.SupportedBackends, t.Backend) {
+			d.SupportedBackends = append(d.SupportedBackends, t.Backend)
+		}
+	}
+	return d
+}
+
+// report records what is new; s.mu is held.
+func (m *Member) report(d *kinds.DataplaneMTLS) {
+	old := m.reported
+	if m.s.d.Record == nil || old == nil && d == nil {
+		return
+	}
+	if old != nil && d != nil && old.CertificateRegenerations == d.CertificateRegenerations &&
+		slices.Equal(old.SupportedAuthorities, d.SupportedAuthorities) && slices.Equal(old.SupportedBackends, d.SupportedBackends) {
+		return
+	}
+	m.reported = d
+	m.s.d.Record(m.key, d)
+}
