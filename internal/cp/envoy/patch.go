@@ -329,10 +329,18 @@ func patchList[E message](in []E, pt ir.Patch, el element[E]) ([]E, error) {
 			at++
 		}
 	case opLast, opAdd:
+		if at > 0 && terminal(nameOf(in[at-1])) && !terminal(nameOf(add)) {
+			at-- // after a filter that ends the chain Envoy accepts none
+		}
 	default:
 		return in, fmt.Errorf("unknown operation %q", pt.Operation)
 	}
 	return slices.Insert(slices.Clone(in), at, add), nil
+}
+
+// terminal tells whether a filter ends its chain.
+func terminal(name string) bool {
+	return name == filterRouter || name == filterTCPProxy || name == filterHTTP
 }
 
 // patchOne merges a patch's value into a message, or applies its steps to the

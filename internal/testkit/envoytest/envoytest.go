@@ -89,18 +89,19 @@ func Validate(t testing.TB, rs []Named) {
 	t.Helper()
 	bin := Binary(t)
 	rs = distinct(rs)
-	if validate(t, bin, rs) == nil {
+	together := validate(t, bin, rs, rs)
+	if together == nil {
 		return
 	}
 	bad := false
 	for _, r := range rs {
-		if err := validate(t, bin, []Named{r}); err != nil {
+		if err := validate(t, bin, []Named{r}, rs); err != nil {
 			bad = true
 			t.Errorf("Envoy refuses %s %q of %s: %v", r.Type.URL(), r.Name, r.From, err)
 		}
 	}
 	if !bad {
-		t.Error("Envoy refuses the resources together, but none of them alone")
+		t.Errorf("Envoy refuses the resources together, but none of them alone: %v", together)
 	}
 }
 
@@ -118,14 +119,15 @@ func distinct(rs []Named) []Named {
 	return out
 }
 
-func validate(t testing.TB, bin string, rs []Named) error {
+// validate checks rs; the clusters of all are known by their names.
+func validate(t testing.TB, bin string, rs, all []Named) error {
 	t.Helper()
 	dir := t.TempDir()
 	secrets := filepath.Join(dir, "secrets.json")
 	if err := os.WriteFile(secrets, []byte(`{"resources": []}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, err := static(rs, secrets)
+	b, err := static(rs, all, secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,9 +159,11 @@ func short(s string) string {
 }
 
 // static puts resources into a bootstrap document. They come from different
-// proxies, so they get names and ports of their own. secrets is a file for
-// clusters that Envoy makes before it knows the control plane.
-func static(rs []Named, secrets string) ([]byte, error) {
+// proxies, so they get names and ports of their own; beside them there is an
+// empty cluster for each name of a cluster, since some listeners ask for it.
+// secrets is a file for clusters that Envoy makes before it knows the control
+// plane.
+func static(rs, all []Named, secrets string) ([]byte, error) {
 	b := &bootstrap.Bootstrap{
 		Node: &core.Node{Id: "test", Cluster: "test"},
 		StaticResources: &bootstrap.Bootstrap_StaticResources{
@@ -186,6 +190,15 @@ func static(rs []Named, secrets string) ([]byte, error) {
 		}
 		place(b.StaticResources, m, i)
 	}
+	named := map[string]bool{"ads": true}
+	for _, r := range all {
+		if r.Type == xds.Cluster && !named[r.Name] {
+			named[r.Name] = true
+			b.StaticResources.Clusters = append(b.StaticResources.Clusters, &cluster.Cluster{
+				Name: r.Name, ClusterDiscoveryType: &cluster.Cluster_Type{Type: cluster.Cluster_STATIC},
+			})
+		}
+	}
 	return protojson.Marshal(b)
 }
 
@@ -211,6 +224,9 @@ func place(to *bootstrap.Bootstrap_StaticResources, m proto.Message, i int) {
 		m.Name = fmt.Sprintf("%s#%d", m.Name, i)
 		if a := m.GetAddress().GetSocketAddress(); a != nil {
 			a.PortSpecifier = &core.SocketAddress_PortValue{PortValue: uint32(10_000 + i)}
+		}
+		if a := m.GetAddress().GetPipe(); a != nil {
+			a.Path = fmt.Sprintf("%s-%d", a.Path, i)
 		}
 		to.Listeners = append(to.Listeners, m)
 	case *tls.Secret:

@@ -139,7 +139,8 @@ func (o *OpenTelemetry) log(e ends, fill *filler, p *ir.Proxy) ir.AccessLog {
 		out.Body = json.RawMessage(fill.Replace(string(o.Body)))
 	}
 	for _, kv := range o.Attributes {
-		out.Attributes = append(out.Attributes, ir.KeyValue(kv))
+		// Left alone, our placeholders would make Envoy refuse the listener.
+		out.Attributes = append(out.Attributes, ir.KeyValue{Key: kv.Key, Value: fill.Replace(kv.Value)})
 	}
 	return out
 }

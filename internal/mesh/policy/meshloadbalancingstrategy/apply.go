@@ -16,6 +16,9 @@ import (
 // other zones help out.
 const defaultOverprovisioning = 200
 
+// defaultMinRing is the least size of a ring that names none.
+const defaultMinRing = 1024
+
 func cluster(c *Conf, cl *ir.Cluster, x *policy.Context) {
 	if cl.Destination.Kind == policy.RefMeshExternalService {
 		x.Ignore() // its endpoints are the zone's egress
@@ -44,6 +47,9 @@ func (lb *LoadBalancer) balancer() *ir.Balancer {
 		}
 	case lb.Type == ringHash && lb.RingHash != nil:
 		b.HashFunction, b.MinRing, b.MaxRing = lb.RingHash.HashFunction, lb.RingHash.MinRingSize, lb.RingHash.MaxRingSize
+		if b.MaxRing != nil && (b.MinRing == nil && *b.MaxRing < defaultMinRing || b.MinRing != nil && *b.MinRing > *b.MaxRing) {
+			b.MinRing = b.MaxRing // a least size above the greatest would be refused
+		}
 	case lb.Type == maglev && lb.Maglev != nil:
 		b.TableSize = lb.Maglev.TableSize
 	}
