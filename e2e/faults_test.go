@@ -130,7 +130,7 @@ func TestTwoControlPlanesOnPostgres(t *testing.T) {
 // balancer forwards connections to the first of the ports that answers.
 func balancer(t testing.TB, targets *[]int) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", ":0") // both families, as localhost may be either
 	if err != nil {
 		t.Fatal(err)
 	}

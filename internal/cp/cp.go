@@ -94,12 +94,10 @@ func Run(ctx context.Context, c *config.Config, host Host, log *slog.Logger) err
 	for _, s := range servers {
 		run(s.name, s.run)
 	}
-	storeReady := p.readiness.Register("store")
+	ready := p.readiness.Register("objects")
 	run("readiness", func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-		case <-p.state.Ready():
-			storeReady.Set(true)
+		if p.awaitDefaults(ctx) {
+			ready.Set(true)
 			log.Info("control plane is up", "mode", c.Mode, "zone", p.zone(), "store", c.Store.Type, "instance", p.instance, "version", version.Current().Version)
 		}
 		return nil

@@ -143,5 +143,13 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 		Log: logging.Named(p.log, "xds-server"), Metrics: p.metrics, Now: p.host.Now,
 	})
 	p.recheck = dp.Recheck
-	return []server{{"data plane server", dp.Run}, {"insights", recorder.Run}}, nil
+	serve := func(ctx context.Context) error {
+		// A proxy that came before the first mesh would be told that there is none,
+		// and give up. The port is open: it waits.
+		if !p.awaitDefaults(ctx) {
+			return nil
+		}
+		return dp.Run(ctx)
+	}
+	return []server{{"data plane server", serve}, {"insights", recorder.Run}}, nil
 }

@@ -4,28 +4,22 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
+	"weft/internal/config"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/vip"
 	"weft/internal/logging"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
 )
 
 // leaderTasks registers what must be done by one instance only.
 func (p *parts) leaderTasks() error {
 	on := p.elector.OnLeader
 	on("cluster id", p.cluster.ensure)
-	defaultsReady := p.readiness.Register("defaults")
-	if p.Store.Type == "postgres" {
-		// Another instance may lead and have made them; nobody can wait for that.
-		defaultsReady.Set(true)
-	}
-	on("default objects", func(ctx context.Context) error {
-		if err := p.maker.Ensure(ctx); err != nil {
-			return err
-		}
-		defaultsReady.Set(true)
-		return nil
-	})
+	on("default objects", p.maker.Ensure)
 	if p.IsGlobal() {
 		return nil
 	}
@@ -44,4 +38,42 @@ func (p *parts) leaderTasks() error {
 		Log: logging.Named(p.log, "insight"), Now: p.host.Now,
 	}).Run)
 	return nil
+}
+
+// awaitDefaults waits until the objects are there that every client counts on:
+// the first mesh with its signing key, and the admin's token. Whoever leads makes
+// them; another instance can only wait. It returns false if ctx ended before.
+func (p *parts) awaitDefaults(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-p.state.Ready():
+	}
+	for {
+		snap := p.state.Current()
+		if p.hasDefaults(snap) {
+			return true
+		}
+		if err := p.state.WaitFor(ctx, snap.Rev+1); err != nil {
+			return false
+		}
+	}
+}
+
+func (p *parts) hasDefaults(t model.Tables) bool {
+	if p.Defaults.SkipTenantResources {
+		return true
+	}
+	has := func(rows []model.Row, prefix string) bool {
+		return slices.ContainsFunc(rows, func(r model.Row) bool { return strings.HasPrefix(r.Meta.Name, prefix) })
+	}
+	a := p.APIServer.Authn
+	if a.Type == config.AuthnTokens && a.Tokens.BootstrapAdminToken && !has(t.Table(kinds.GlobalSecret, "").Rows(), "admin-user-token") {
+		return false
+	}
+	if p.Defaults.SkipMeshCreation || p.IsFederatedZone() {
+		return true
+	}
+	_, mesh := t.Table(kinds.Mesh, "").Get(model.DefaultMesh)
+	return mesh && has(t.Table(kinds.Secret, model.DefaultMesh).Rows(), "dataplane-token-signing-key-"+model.DefaultMesh)
 }
