@@ -158,7 +158,7 @@ func FuzzPolicyResources(f *testing.F) {
 
 // fuzzObjects are a mesh with a transparent proxy that calls services of all
 // protocols.
-func fuzzObjects(f *testing.F) []*model.Object {
+func fuzzObjects(f testing.TB) []*model.Object {
 	docs := []string{
 		`{"type":"Mesh","name":"m","mtls":{"enabledBackend":"ca","backends":[{"name":"ca","type":"builtin"}]}}`,
 		`{"type":"Dataplane","mesh":"m","name":"web-1","networking":{"address":"10.0.0.1",

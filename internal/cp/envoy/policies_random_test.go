@@ -1,0 +1,190 @@
+package envoy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"weft/internal/cp/build"
+	"weft/internal/cp/envoy"
+	"weft/internal/cp/view"
+
+	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
+	"weft/internal/testkit/corpus"
+	"weft/internal/testkit/envoytest"
+)
+
+// TestRandomPolicies makes policies at random from their schemas. Of those that
+// the gate lets in, alone and several together, none may make a resource that
+// breaks Envoy's rules, and none one that a real Envoy refuses. SEED repeats a run.
+func TestRandomPolicies(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("SEED=%d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	objects := fuzzObjects(t)
+	node := view.Metadata{WorkDir: t.TempDir(), IPv6: true, NoKafka: true}
+	var all []envoytest.Named
+	for _, p := range catalog.Policies {
+		valid := randomPolicies(t, r, p, 30)
+		t.Logf("%d of %s", len(valid), p.Kind.Name)
+		for i := 0; i < len(valid); i += 3 {
+			some := valid[i:min(i+3, len(valid))]
+			tables := corpus.NewTables(append(slices.Clone(objects), some...)...)
+			in, ok := view.NewMesh("m", settings()).Next(tables).For(kinds.Dataplane, "web-1", node)
+			if !ok {
+				t.Fatal("there is no proxy")
+			}
+			rs, _, err := envoy.Resources(build.Proxy(in))
+			if err != nil {
+				t.Errorf("%v\n%s", err, describe(t, some))
+				continue
+			}
+			for _, res := range rs {
+				all = append(all, envoytest.Named{From: p.Kind.Name + describe(t, some), Resource: res})
+			}
+		}
+	}
+	if !t.Failed() {
+		envoytest.Validate(t, all)
+	}
+}
+
+func describe(t *testing.T, objects []*model.Object) string {
+	t.Helper()
+	out := ""
+	for _, o := range objects {
+		b, err := json.Marshal(o.Spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out += "\n" + o.Meta.Name + " " + string(b)
+	}
+	return out
+}
+
+// randomPolicies returns n policies that the gate lets in.
+func randomPolicies(t *testing.T, r *rand.Rand, p *policy.Policy, n int) []*model.Object {
+	t.Helper()
+	var out []*model.Object
+	logPath := regexp.MustCompile(`"(eventLogPath|path)":"/[^"]*"`)
+	if p.Kind.Name != "MeshAccessLog" && p.Kind.Name != "MeshHealthCheck" {
+		logPath = regexp.MustCompile(`^$(x)`)
+	}
+	for try := 0; len(out) < n && try < 60_000; try++ {
+		spec, err := json.Marshal(randomValue(r, p.Kind.SpecSchema(), ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Envoy opens the files of logs when it checks a listener.
+		spec = logPath.ReplaceAll(spec, []byte(`"$1":"/dev/null"`))
+		o, err := p.Kind.Decode([]byte(fmt.Sprintf(`{"type":%q,"mesh":"m","name":"p%d","spec":%s}`, p.Kind.Name, len(out), spec)))
+		if err != nil {
+			continue
+		}
+		var v model.Violations
+		if p.Kind.Validate(o, &v); !v.Empty() {
+			continue
+		}
+		// Patches may break what they like; the gate only checks their values.
+		if len(p.Patches(o)) == 0 {
+			out = append(out, o)
+		}
+	}
+	if len(out) == 0 && p.Kind.Name != "MeshProxyPatch" {
+		t.Errorf("no %s made at random is let in", p.Kind.Name)
+	}
+	return out
+}
+
+// texts are values of strings that mean something somewhere.
+var texts = []string{
+	"api", "http", "web", "5s", "250ms", "1h", "0s", "100kbps", "3Gbps", "/a", "/", "/a/b", "/tmp/log.txt", "*", "*.example.org",
+	"example.org", "10.0.0.1", "10.0.0.0/8", "fd00::1", "http://collector:9411/spans", "https://zipkin/x", "http://agent:8126",
+	"collector:4317", "x-header", "retry-after", "5xx", "503", "HttpMethodGet", "[a-z]+", "%START_TIME%", "%KUMA_MESH%", "", "ä\n\"",
+	"a,b", "v1", "main", "999999h", "1ns", "-1s",
+}
+
+var integers = []int{0, 1, 2, 3, 7, 50, 100, 200, 251, 404, 429, 503, 1024, 5670, 8080, 65535, 65536, 5000011, 2147483647, -1}
+
+func randomValue(r *rand.Rand, s *model.Schema, name string) any {
+	switch {
+	case name == "targetRef" || name == "backendRef":
+		return randomRef(r)
+	case s.IntOrString:
+		return []any{0, 1, 50, 100, "0.5", "12.345", "99.9999", 101, "x"}[r.IntN(9)]
+	case s.PreserveUnknown:
+		return []any{"text", map[string]any{"stringValue": "%KUMA_MESH%"}, map[string]any{"x": 1}, 5}[r.IntN(4)]
+	}
+	switch s.Type {
+	case "object":
+		return randomObject(r, s)
+	case "array":
+		out := []any{}
+		for range r.IntN(4) {
+			out = append(out, randomValue(r, s.Items, name))
+		}
+		return out
+	case "string":
+		if len(s.Enum) > 0 {
+			return s.Enum[r.IntN(len(s.Enum))]
+		}
+		return texts[r.IntN(len(texts))]
+	case "boolean":
+		return r.IntN(2) == 0
+	}
+	if len(s.Enum) > 0 {
+		n, _ := strconv.Atoi(s.Enum[r.IntN(len(s.Enum))])
+		return n
+	}
+	return integers[r.IntN(len(integers))]
+}
+
+func randomObject(r *rand.Rand, s *model.Schema) any {
+	out := map[string]any{}
+	if s.AdditionalProperties != nil {
+		for range r.IntN(3) {
+			out[[]string{"version", "kuma.io/service", "a.b"}[r.IntN(3)]] = randomValue(r, s.AdditionalProperties, "")
+		}
+		return out
+	}
+	names := make([]string, 0, len(s.Properties))
+	for n := range s.Properties {
+		names = append(names, n)
+	}
+	slices.Sort(names) // so that a seed repeats a run
+	for _, n := range names {
+		if slices.Contains(s.Required, n) || r.IntN(3) > 0 {
+			out[n] = randomValue(r, s.Properties[n], n)
+		}
+	}
+	// A type chooses one of several fields: leave the others out, which helps the
+	// rest to be let in.
+	if r.IntN(2) == 0 && out["from"] != nil && out["rules"] != nil {
+		delete(out, "rules")
+	}
+	return out
+}
+
+func randomRef(r *rand.Rand) any {
+	return []any{
+		map[string]any{"kind": "Mesh"},
+		map[string]any{"kind": "Mesh", "proxyTypes": []string{"Sidecar"}},
+		map[string]any{"kind": "MeshService", "name": "http"},
+		map[string]any{"kind": "MeshService", "name": "tcp"},
+		map[string]any{"kind": "MeshSubset", "tags": map[string]string{"version": "v1"}},
+		map[string]any{"kind": "MeshServiceSubset", "name": "http", "tags": map[string]string{"version": "v1"}},
+		map[string]any{"kind": "Dataplane"},
+	}[r.IntN(7)]
+}
