@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,7 +112,7 @@ func (s *settings) controlPlane(name string) *controlPlane {
 // current returns the active control plane.
 func (s *settings) current() (*controlPlane, error) {
 	if s.CurrentContext == "" {
-		return nil, fmt.Errorf("no control plane is active; choose one with %q", "kumactl config control-planes switch --name=NAME")
+		return nil, errors.New("no control plane is active: add one with \"kumactl config control-planes add\", or choose one with \"kumactl config control-planes switch\"")
 	}
 	ctx := s.context(s.CurrentContext)
 	if ctx == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -168,11 +169,9 @@ func (c *Client) Put(ctx context.Context, o *model.Object) ([]string, error) {
 
 // Document returns the JSON form of an object that is to be written.
 func Document(o *model.Object) ([]byte, error) {
-	if o.Status != nil {
-		if s, err := model.EncodeSpec(o.Status); err == nil && string(s) == "{}" {
-			o = o.Clone()
-			o.Status = nil
-		}
+	if o.Status != nil && reflect.ValueOf(o.Status).Elem().IsZero() {
+		o = o.Clone()
+		o.Status = nil
 	}
 	b, err := model.Encode(o)
 	if err != nil {

@@ -1,0 +1,429 @@
+package cli
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/testkit/corpus"
+)
+
+// recorded is a case of the corpus.
+type recorded struct {
+	name         string
+	dir          string
+	Title        string
+	Topic        string
+	Fixture      string
+	Fresh        bool
+	CP           string            `yaml:"cp"`
+	NoConfigFile bool              `yaml:"no_config_file"`
+	RecordConfig any               `yaml:"record_config"`
+	RecordFiles  bool              `yaml:"record_files"`
+	KeyFiles     map[string]string `yaml:"key_files"`
+	ClientEnv    map[string]string `yaml:"client_env"`
+	IgnoreStderr bool              `yaml:"ignore_stderr"`
+	Kind         string
+	After        []string
+}
+
+// differences is testdata/differences.yaml: what is deliberately not as 2.10
+// prints it, and what is not played.
+type differences struct {
+	Differences []struct{ Case, File, Reason string }
+	Pending     []caseNote
+	Skipped     []caseNote
+}
+
+type caseNote struct{ Case, Reason string }
+
+// noted returns what is said about a case.
+func noted(notes []caseNote, name string) string {
+	for _, n := range notes {
+		if ok, _ := path.Match(n.Case, name); ok {
+			return n.Reason
+		}
+	}
+	return ""
+}
+
+// deliberate returns the index of the entry that allows a difference, or -1.
+func (d *differences) deliberate(name, file string) int {
+	for i, x := range d.Differences {
+		inCase, _ := path.Match(x.Case, name)
+		inFile, _ := path.Match(x.File, file)
+		if inCase && inFile {
+			return i
+		}
+	}
+	return -1
+}
+
+// TestCorpus plays what was recorded of 2.10's kumactl.
+func TestCorpus(t *testing.T) {
+	root := corpus.Root(t, "kumactl")
+	var known differences
+	corpus.ReadYAML(t, "testdata/differences.yaml", &known)
+	for _, x := range known.Differences {
+		if x.Reason == "" {
+			t.Errorf("difference %s %s has no reason", x.Case, x.File)
+		}
+	}
+	groups := map[string][]*recorded{}
+	for _, name := range corpus.Cases(t, root) {
+		c := &recorded{name: name, dir: filepath.Join(root, name)}
+		corpus.ReadYAML(t, filepath.Join(c.dir, "case.yaml"), c)
+		if why := noted(known.Skipped, name); why != "" {
+			t.Logf("NOT PLAYED %s: %s", name, why)
+			continue
+		}
+		group := c.Fixture
+		if c.Fresh {
+			group += "/" + name
+		}
+		groups[group] = append(groups[group], c)
+	}
+	used := make([]bool, len(known.Differences))
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		t.Run(strings.ReplaceAll("fixture "+group, "/", "_"), func(t *testing.T) {
+			var cp *testCP
+			if f := groups[group][0].Fixture; f != "" {
+				cp = startFixture(t, filepath.Join(root, "fixtures", f))
+			}
+			for _, c := range groups[group] {
+				t.Run(c.name, func(t *testing.T) { c.play(t, cp, &known, used) })
+			}
+		})
+	}
+	if !t.Failed() && t.Name() == "TestCorpus" {
+		for i, u := range used {
+			if !u {
+				t.Logf("difference not seen: %s %s", known.Differences[i].Case, known.Differences[i].File)
+			}
+		}
+	}
+}
+
+// startFixture runs a control plane with the objects of a fixture.
+func startFixture(t *testing.T, dir string) *testCP {
+	t.Helper()
+	var fixture struct {
+		Env     map[string]string
+		Proxies []struct{ File, ProxyType string }
+		Ready   []struct {
+			Path  string
+			Until []string
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "fixture.yaml")); err == nil {
+		corpus.ReadYAML(t, filepath.Join(dir, "fixture.yaml"), &fixture)
+	}
+	settings := []string{
+		// As 2.10 behaves: who is on this host may do everything.
+		"KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN=true",
+		"KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE=none", "KUMA_DP_SERVER_AUTH_TYPE=none",
+	}
+	for k, v := range fixture.Env {
+		settings = append(settings, k+"="+v)
+	}
+	if len(fixture.Proxies) > 0 {
+		t.Skip("SKIPPED: fixtures with running proxies are not played yet")
+	}
+	cp := startCP(t, settings...)
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if filepath.Base(f) != "fixture.yaml" {
+			cp.put(t, f)
+		}
+	}
+	for _, r := range fixture.Ready {
+		if !cp.await(t, r.Path, 5*time.Second, r.Until...) {
+			t.Logf("fixture %s is not as the corpus wants it", filepath.Base(dir))
+		}
+	}
+	return cp
+}
+
+// play runs one case and compares.
+func (c *recorded) play(t *testing.T, cp *testCP, known *differences, used []bool) {
+	if cp == nil { // nobody listens where the configuration points to
+		cp = &testCP{ports: freePorts(t, 2)}
+		cp.url, cp.secure = "http://localhost:"+cp.ports[0], "https://localhost:"+cp.ports[1]
+	}
+	base := t.TempDir()
+	k := &kumactl{home: filepath.Join(base, "home"), dir: filepath.Join(base, "files"), env: c.ClientEnv}
+	c.prepare(t, k, cp)
+	r := k.run(t, c.args(t, k, cp)...)
+	p := places{ports: cp.ports, dirs: []string{k.dir, k.home, base}, host: hostname(t)}
+	got := c.outputs(t, k, cp, p, r)
+	pending := noted(known.Pending, c.name)
+	for _, d := range c.compare(t, got) {
+		if i := known.deliberate(c.name, d.file); i >= 0 {
+			used[i] = true
+			t.Logf("deliberate: %s: %s", d.file, known.Differences[i].Reason)
+			continue
+		}
+		if pending != "" {
+			t.Logf("PENDING: %s\n%s differs:\n%s", pending, d.file, d.text)
+			continue
+		}
+		t.Errorf("%s differs:\n%s", d.file, d.text)
+	}
+	if t.Failed() {
+		t.Logf("kumactl %q\ncode %d\nstdout:\n%.600s\nstderr:\n%s", c.args(t, k, cp), r.code, p.normal(r.out), p.normal(r.err))
+	}
+}
+
+// prepare makes the folders and files of the run.
+func (c *recorded) prepare(t *testing.T, k *kumactl, cp *testCP) {
+	t.Helper()
+	for _, d := range []string{k.home, k.dir} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(c.dir, "files")); err == nil {
+		if err := os.CopyFS(k.dir, os.DirFS(filepath.Join(c.dir, "files"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.CP == "" {
+		c.CP = cp.url
+	}
+	if text, err := os.ReadFile(filepath.Join(c.dir, "config.yaml")); err == nil {
+		k.configure(t, strings.NewReplacer("<cp>", c.CP, "<port>", cp.ports[0]).Replace(string(text)))
+	} else if !c.NoConfigFile {
+		k.configure(t, fmt.Sprintf(oneControlPlane, c.CP))
+	}
+	for file := range c.KeyFiles {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+		if err := os.WriteFile(filepath.Join(k.dir, file), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stdin, err := os.ReadFile(filepath.Join(c.dir, "stdin.txt")); err == nil {
+		k.stdin = string(stdin)
+	}
+}
+
+func (c *recorded) args(t *testing.T, k *kumactl, cp *testCP) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(c.dir, "cmd.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Split(string(text), "\n")
+	if args[len(args)-1] == "" {
+		args = args[:len(args)-1]
+	}
+	place := strings.NewReplacer("<cp>", cp.url, "<cp-https>", cp.secure, "<dir>", k.dir, "<home>", k.home)
+	for i := range args {
+		args[i] = place.Replace(args[i])
+	}
+	return args
+}
+
+// outputs collects what came out, by the names of the recorded files. Values are
+// strings or trees.
+func (c *recorded) outputs(t *testing.T, k *kumactl, cp *testCP, p places, r result) map[string]any {
+	t.Helper()
+	out := map[string]any{"code.txt": fmt.Sprintf("%d\n", r.code)}
+	switch {
+	case c.Kind == "jwt" && strings.HasPrefix(r.out, "eyJ"):
+		out["stdout.json"] = jwtTree(t, r.out)
+	case c.Kind == "flag-table":
+		out["stdout.json"] = flagTable(r.out)
+	case c.Kind == "existence":
+		out["stdout.json"] = map[string]any{"non_empty": strings.TrimSpace(r.out) != ""}
+	case c.Kind == "envoy-names":
+		out["stdout.json"] = p.envoyNames(r.out)
+	case c.Kind == "config-dump" && strings.Contains(r.out, "{"):
+		out["stdout.json"] = configDump(t, r.out)
+	case c.Kind == "loose-table":
+		out["stdout.txt"] = looseTable(p.normal(r.out))
+	case r.out != "":
+		out["stdout.txt"] = p.normal(r.out)
+	}
+	if r.err != "" && !c.IgnoreStderr {
+		out["stderr.txt"] = p.normal(r.err)
+	}
+	if c.RecordConfig != nil {
+		file := filepath.Join(k.home, ".kumactl", "config")
+		if name, ok := c.RecordConfig.(string); ok {
+			file = filepath.Join(k.home, name)
+		}
+		out["config-after.yaml"] = ""
+		if text, err := os.ReadFile(file); err == nil {
+			out["config-after.yaml"] = p.normal(string(text))
+			st, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out["config-after-mode.txt"] = fmt.Sprintf("%o\n", st.Mode().Perm())
+		}
+	}
+	for i, page := range c.After {
+		status, body := cp.ask(t, "GET", page, nil)
+		var tree any
+		if json.Unmarshal(body, &tree) != nil {
+			tree = string(body)
+		}
+		text, err := json.Marshal(map[string]any{"path": page, "status": status, "body": tree})
+		if err == nil {
+			err = json.Unmarshal([]byte(p.normal(string(text))), &tree)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[fmt.Sprintf("after-%02d.json", i+1)] = tree
+	}
+	if c.RecordFiles {
+		out["files-after.json"] = filesTree(t, k.dir)
+	}
+	return out
+}
+
+type difference struct{ file, text string }
+
+var outputFile = regexp.MustCompile(`^(stdout|stderr|code|after-|config-after|files-after)`)
+
+// compare returns the files that are not as recorded.
+func (c *recorded) compare(t *testing.T, got map[string]any) []difference {
+	t.Helper()
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, e := range entries {
+		if outputFile.MatchString(e.Name()) {
+			names[e.Name()] = true
+		}
+	}
+	for name := range got {
+		names[name] = true
+	}
+	var out []difference
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		var want any
+		text, err := os.ReadFile(filepath.Join(c.dir, name))
+		switch {
+		case err != nil:
+			want = ""
+		case strings.HasSuffix(name, ".json"):
+			want = corpus.ReadJSON(t, filepath.Join(c.dir, name))
+		default:
+			want = string(text)
+		}
+		g := got[name]
+		if g == nil {
+			g = ""
+		}
+		if d := compareOutput(name, c.Kind, want, g); d != "" {
+			out = append(out, difference{name, d})
+		}
+	}
+	return out
+}
+
+func compareOutput(name, kind string, want, got any) string {
+	w, wantText := want.(string)
+	g, gotText := got.(string)
+	switch {
+	case wantText && gotText && name == "stderr.txt":
+		if w, g := reduce(w), reduce(g); w != g {
+			return lineDiff(w, g)
+		}
+		return ""
+	case wantText && gotText:
+		if w, g := meshAges(w), meshAges(g); w != g {
+			return lineDiff(w, g)
+		}
+		return ""
+	case kind == "envoy-names": // more may come
+		have := map[any]bool{}
+		for _, x := range got.([]any) {
+			have[x] = true
+		}
+		var b strings.Builder
+		for _, x := range want.([]any) {
+			if !have[x] {
+				fmt.Fprintf(&b, "-%v\n", x)
+			}
+		}
+		return b.String()
+	}
+	var b strings.Builder
+	for _, d := range corpus.Compare("", want, got) {
+		fmt.Fprintf(&b, "%s: want %s, got %s\n", d.Path, d.Want, d.Got)
+	}
+	return b.String()
+}
+
+// meshAges replaces the ages of meshes, which the recorder left in since their
+// heading is not all capitals.
+func meshAges(s string) string {
+	if !strings.HasPrefix(s, "NAME") || !strings.Contains(s, "mTLS") {
+		return s
+	}
+	return regexp.MustCompile(`(?m)\d+[smhdy]$`).ReplaceAllString(s, "<age>")
+}
+
+// reduce leaves of standard error what is no wording: which kinds of messages
+// came in which order.
+func reduce(s string) string {
+	var out []string
+	for line := range strings.SplitSeq(s, "\n") {
+		for _, mark := range []string{"Error:", "WARNING:", "Warning:", "* ", "Unable to connect"} {
+			if !strings.HasPrefix(line, mark) {
+				continue
+			}
+			if mark == "* " {
+				field, _, _ := strings.Cut(line, ":")
+				mark = field
+			}
+			out = append(out, mark)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// lineDiff shows the lines around which two texts differ.
+func lineDiff(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	var b strings.Builder
+	shown := 0
+	for i := 0; i < max(len(w), len(g)) && shown < 12; i++ {
+		var x, y string
+		if i < len(w) {
+			x = w[i]
+		}
+		if i < len(g) {
+			y = g[i]
+		}
+		if x != y {
+			fmt.Fprintf(&b, "line %d\n  -%s\n  +%s\n", i+1, x, y)
+			shown++
+		}
+	}
+	return b.String()
+}
