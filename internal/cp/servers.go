@@ -8,10 +8,13 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"weft/internal/config"
 	"weft/internal/cp/auth"
 	"weft/internal/cp/diagnostics"
 	"weft/internal/cp/dpserver"
+	"weft/internal/cp/hds"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/rest"
 	"weft/internal/cp/xds"
@@ -129,8 +132,17 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 		Limit: p.Config.Metrics.Dataplane.SubscriptionLimit,
 		Log:   logging.Named(p.log, "insight"), Metrics: p.metrics, Now: p.host.Now,
 	})
+	var mount []func(grpc.ServiceRegistrar)
+	var health *hds.Server
+	if p.DPServer.HDS.Enabled {
+		health = hds.New(hds.Deps{
+			Store: p.store, Door: dpserver.Authenticator{Store: p.store, Verifier: p.proxies}, Config: p.DPServer.HDS,
+			AdminPort: uint32(p.BootstrapServer.Params.AdminPort), Log: logging.Named(p.log, "hds-server"), Metrics: p.metrics,
+		})
+		mount = append(mount, health.Register)
+	}
 	dp := dpserver.New(dpserver.Deps{
-		Listener: l, TLS: conf, Certificate: cert, Store: p.store, Gate: p.gate,
+		Listener: l, Mount: mount, TLS: conf, Certificate: cert, Store: p.store, Gate: p.gate,
 		Verifier: p.proxies, Engine: p.engine, Recorder: recorder,
 		Instance: p.instance, Version: version.Compatible,
 		Bootstrap: dpserver.Bootstrap{
@@ -151,5 +163,9 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 		}
 		return dp.Run(ctx)
 	}
-	return []server{{"data plane server", serve}, {"insights", recorder.Run}}, nil
+	out := []server{{"data plane server", serve}, {"insights", recorder.Run}}
+	if health != nil {
+		out = append(out, server{"health discovery", health.Run})
+	}
+	return out, nil
 }
