@@ -3,7 +3,6 @@ package meshhttproute
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -140,16 +139,16 @@ func (s *shaper) forward(r *ir.Route, rule *Rule) bool {
 		r.AutoHostRewrite = s.own.Destination.External
 		return true
 	}
+	var shares []policy.Share
 	for _, ref := range rule.Default.BackendRefs {
 		b, ok := s.resolve(ref, rule.backends)
 		if !ok || ref.Share() == 0 {
 			continue
 		}
-		r.Splits = append(r.Splits, ir.Split{
-			Cluster: s.x.Env.Backends.Use(b), Weight: uint32(min(ref.Share(), math.MaxUint32)),
-		})
+		shares = append(shares, policy.Share{Cluster: s.x.Env.Backends.Use(b), Weight: ref.Share()})
 		r.AutoHostRewrite = r.AutoHostRewrite || b.Destination.External
 	}
+	r.Splits = policy.Splits(shares)
 	return len(r.Splits) > 0
 }
 

@@ -4,7 +4,6 @@ package meshtcproute
 
 import (
 	"fmt"
-	"math"
 
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
@@ -130,6 +129,7 @@ func split(c *Conf, o *ir.Outbound, x *policy.Context) (splits []ir.Split, known
 	if c == nil || len(c.rules) == 0 || len(c.rules[0].Default.BackendRefs) == 0 {
 		return []ir.Split{{Cluster: x.Env.Backends.Use(x.Env.Backends.Own(o)), Weight: 1}}, true
 	}
+	var shares []policy.Share
 	for _, ref := range c.rules[0].Default.BackendRefs {
 		b, ok := x.Env.Backends.Resolve(ref, c.from)
 		if !ok {
@@ -138,10 +138,8 @@ func split(c *Conf, o *ir.Outbound, x *policy.Context) (splits []ir.Split, known
 		}
 		known = true
 		if ref.Share() > 0 {
-			splits = append(splits, ir.Split{
-				Cluster: x.Env.Backends.Use(b), Weight: uint32(min(ref.Share(), math.MaxUint32)),
-			})
+			shares = append(shares, policy.Share{Cluster: x.Env.Backends.Use(b), Weight: ref.Share()})
 		}
 	}
-	return splits, known
+	return policy.Splits(shares), known
 }
