@@ -134,6 +134,16 @@ func (c *testCP) await(t *testing.T, path string, limit time.Duration, until ...
 	}
 }
 
+// until polls a condition.
+func (c *testCP) until(t *testing.T, ok func() bool, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
 // put writes the documents of a YAML file.
 func (c *testCP) put(t *testing.T, file string) {
 	t.Helper()

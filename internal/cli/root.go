@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -164,7 +165,7 @@ func (a *App) load() error {
 	}
 	s, err := readSettings(path)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		a.settings = defaultSettings()
 		if err := writeSettings(path, a.settings); err != nil {
 			if a.configFile != "" {

@@ -91,7 +91,7 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("the certificate of the control plane at %s is not trusted: %w. Give the certificate of its authority with "+
 			"--ca-cert-file of \"kumactl config control-planes add\" (kuma-cp keeps its own in kuma-cp.crt in its working directory); "+
 			"--skip-verify trusts anybody instead, which is insecure", where, err)
-	case errors.As(err, &noTLS):
+	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("what listens at %s does not speak TLS; its address may begin with http:// or have another port: %w", where, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timedOut) && timedOut.Timeout():
 		return fmt.Errorf("the control plane at %s did not answer in time (see --api-timeout): %w", where, err)

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// newUser returns somebody who never used kumactl.
+func newUser(t *testing.T) *kumactl {
+	t.Helper()
+	return &kumactl{home: t.TempDir(), dir: t.TempDir()}
+}
+
+// want checks a result: the exit code and what the outputs contain. An empty
+// text means that nothing may be printed there.
+func (r result) want(t *testing.T, code int, out, err string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit code %d, want %d", r.code, code)
+	}
+	for _, c := range []struct{ name, got, want string }{{"stdout", r.out, out}, {"stderr", r.err, err}} {
+		if c.want == "" && c.got != "" {
+			t.Errorf("%s: %q, want nothing", c.name, c.got)
+		}
+		if !strings.Contains(c.got, c.want) {
+			t.Errorf("%s: %q, want %q in it", c.name, c.got, c.want)
+		}
+	}
+}
+
+func TestWrongCommands(t *testing.T) {
+	k := newUser(t)
+	for _, c := range []struct {
+		args, err string
+		usage     bool
+	}{
+		{"aply", "Did you mean this?\n\tapply", false},
+		{"get moons", `unknown command "moons" for "kumactl get"`, false},
+		{"config control-planes ad", "\tadd", false},
+		{"inspect", "", false}, // a help page
+		{"get dataplane", "accepts 1 arg(s)", true},
+		{"get dataplanes --moon", "unknown flag: --moon", true},
+		{"--log-level loud version", `log level "loud"`, true},
+		{"get dataplanes -o xml --no-config", `output format "xml"`, false},
+		{"apply --no-config", `required flag(s) "file" not set`, false},
+	} {
+		r := k.run(t, strings.Fields(c.args)...)
+		if c.err == "" {
+			r.want(t, 0, "Usage:", "")
+			continue
+		}
+		out := ""
+		if c.usage {
+			out = "Usage:"
+		}
+		r.want(t, 1, out, c.err)
+		if !strings.HasPrefix(r.err, "Error: ") {
+			t.Errorf("%s: stderr is %q", c.args, r.err)
+		}
+	}
+}
+
+func TestConfigurationFileIsMadeAtFirstUse(t *testing.T) {
+	t.Run("by default", func(t *testing.T) {
+		k := newUser(t)
+		k.run(t, "config", "view").want(t, 0, "currentContext: local", "")
+		st, err := os.Stat(filepath.Join(k.home, ".kumactl", "config"))
+		if err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v, %v", st.Mode(), err)
+		}
+	})
+	t.Run("where it is said to be", func(t *testing.T) {
+		k := newUser(t)
+		file := filepath.Join(k.home, "a", "b")
+		k.run(t, "config", "view", "--config-file", file).want(t, 0, "currentContext: local", "")
+		if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("not with --no-config", func(t *testing.T) {
+		k := newUser(t)
+		k.run(t, "config", "view", "--no-config").want(t, 0, localURL, "")
+		if _, err := os.Stat(filepath.Join(k.home, ".kumactl")); !os.IsNotExist(err) {
+			t.Errorf("there is a folder: %v", err)
+		}
+	})
+	t.Run("not without a home", func(t *testing.T) {
+		k := &kumactl{dir: t.TempDir()}
+		k.run(t, "config", "view").want(t, 0, localURL, "")
+		if entries, _ := os.ReadDir(k.dir); len(entries) > 0 {
+			t.Errorf("the working directory holds %v", entries)
+		}
+		k.run(t, "config", "control-planes", "add", "--name=x", "--address=http://127.0.0.1:1", "--skip-check").want(t, 1, "", "--config-file")
+	})
+	t.Run("going on without where it cannot be made", func(t *testing.T) {
+		k := newUser(t)
+		k.home = filepath.Join(k.dir, "file")
+		if err := os.WriteFile(k.home, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k.run(t, "generate", "signing-key", "--format=pem").want(t, 0, "RSA PRIVATE KEY", "")
+		k.run(t, "config", "view", "--config-file", filepath.Join(k.home, "x")).want(t, 1, "", "configuration")
+	})
+	t.Run("not to show completions or help", func(t *testing.T) {
+		k := newUser(t)
+		k.run(t, "completion", "bash").want(t, 0, "kumactl", "")
+		k.run(t, "get", "--help").want(t, 0, "Usage:", "")
+		k.run(t, "__complete", "get", "meshe")
+		if _, err := os.Stat(filepath.Join(k.home, ".kumactl")); !os.IsNotExist(err) {
+			t.Errorf("there is a folder: %v", err)
+		}
+	})
+}
+
+// kumactl must stay small: neither a control plane nor Envoy's API belong in it.
+func TestKumactlCarriesNoControlPlane(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("SKIPPED: no go command")
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "weft/cmd/kumactl").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range strings.Fields(string(out)) {
+		for _, banned := range []string{"weft/internal/cp", "weft/internal/dp", "github.com/envoyproxy", "google.golang.org/grpc", "modernc.org/", "github.com/jackc"} {
+			if strings.HasPrefix(pkg, banned) {
+				t.Errorf("kumactl imports %s", pkg)
+			}
+		}
+	}
+}
