@@ -16,9 +16,9 @@ import (
 //
 // Why waiting is enough: /healthcheck/fail makes Envoy answer with
 // "connection: close" or GOAWAY and fail its own health check. The control
-// plane sees that (health discovery), marks the inbounds as not ready, and
-// takes them from the endpoints of all clients; meanwhile Envoy still serves
-// whoever comes.
+// plane is told at once, or sees it at the next report of health discovery, and
+// takes the inbounds from the endpoints of all clients; meanwhile Envoy still
+// serves whoever comes.
 type shutdown struct {
 	// signals are SIGINT, SIGTERM and SIGUSR2.
 	signals <-chan os.Signal
@@ -28,6 +28,8 @@ type shutdown struct {
 	admin *envoy.Admin
 	// report tells that the proxy is terminating.
 	report func(readiness.State)
+	// leave tells the control plane.
+	leave func(ctx context.Context) error
 	// serving reports whether the proxy ever got ready.
 	serving func() bool
 	drain   time.Duration
@@ -90,6 +92,9 @@ func (s *shutdown) mayWait(ctx context.Context) bool {
 	if err := s.admin.FailHealthCheck(ctx); err != nil {
 		s.log.Warn("stopping without draining", "error", err)
 		return false
+	}
+	if err := s.leave(ctx); err != nil {
+		s.log.Warn("could not tell the control plane; clients will hear of it by health discovery", "error", err)
 	}
 	return true
 }

@@ -113,18 +113,7 @@ func (p *proxy) prepare(ctx context.Context) error {
 	if err := p.findPrograms(ctx); err != nil {
 		return err
 	}
-	client := bootstrap.Client{
-		URL: p.config.ControlPlane.URL,
-		Trust: bootstrap.Trust{
-			CACert:     p.config.ControlPlane.CACert,
-			PinFile:    p.config.ControlPlane.CACertPinFile,
-			SkipVerify: p.config.ControlPlane.SkipVerify,
-		},
-		Backoff:     p.config.ControlPlane.Retry.Backoff.Duration,
-		MaxDuration: p.config.ControlPlane.Retry.MaxDuration.Duration,
-		Log:         p.deps.Log,
-	}
-	if p.response, err = client.Fetch(ctx, p.request()); err != nil {
+	if p.response, err = p.client().Fetch(ctx, p.request()); err != nil {
 		return err
 	}
 	if p.document, err = envoy.ReadDocument(p.response.Bootstrap); err != nil {
@@ -305,7 +294,7 @@ func (p *proxy) serve(ctx context.Context) error {
 	defer stop()
 	down := &shutdown{
 		signals: p.deps.Signals, abort: p.deps.Abort, admin: s.admin,
-		report: s.report, serving: s.serving.Load,
+		report: s.report, leave: p.leave, serving: s.serving.Load,
 		drain: p.config.Dataplane.DrainTime.Duration, idle: p.config.Dataplane.DrainIdleTime.Duration,
 		log: p.deps.Log,
 	}
@@ -331,4 +320,27 @@ func features(c *Config) []string {
 		out = append(out, bootstrap.FeatureDelta)
 	}
 	return out
+}
+
+// client returns one of the control plane.
+func (p *proxy) client() *bootstrap.Client {
+	return &bootstrap.Client{
+		URL: p.config.ControlPlane.URL,
+		Trust: bootstrap.Trust{
+			CACert:     p.config.ControlPlane.CACert,
+			PinFile:    p.config.ControlPlane.CACertPinFile,
+			SkipVerify: p.config.ControlPlane.SkipVerify,
+		},
+		Backoff:     p.config.ControlPlane.Retry.Backoff.Duration,
+		MaxDuration: p.config.ControlPlane.Retry.MaxDuration.Duration,
+		Log:         p.deps.Log,
+	}
+}
+
+// leave tells the control plane that the proxy is about to stop.
+func (p *proxy) leave(ctx context.Context) error {
+	return p.client().Leave(ctx, bootstrap.Goodbye{
+		Mesh: p.mesh, Name: p.name, ProxyType: p.config.Dataplane.ProxyType,
+		Token: string(p.token.text), Registered: p.definition != nil,
+	})
 }

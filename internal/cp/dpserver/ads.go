@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -143,6 +144,12 @@ func (s *Server) serve(c *conn) error {
 		return err
 	}
 	defer s.streams.leave(st)
+	if object != nil && fresh(first) {
+		object = starting(object)
+		var tasks sync.WaitGroup
+		defer tasks.Wait()
+		report.listening = sync.OnceFunc(func() { tasks.Go(func() { s.started(ctx, node.Key) }) })
+	}
 	if object != nil {
 		if err := s.register(ctx, object, st.credential); err != nil {
 			log.Warn("could not register proxy", "error", err)

@@ -64,6 +64,9 @@ type reporter struct {
 	sub *insight.Subscription
 	// holds is told which secrets the proxy has accepted.
 	holds func(xds.Holding)
+	// listening is called when the proxy has accepted listeners; nil = nobody
+	// waits for that.
+	listening func()
 }
 
 // stats by type of resource.
@@ -86,6 +89,9 @@ func (r *reporter) Acked(d xds.Delivery) {
 		m.propagation[d.Type].Observe(d.Acked.Sub(d.Changed).Seconds())
 	}
 	r.sub.Count(stats[d.Type], insight.Acknowledged)
+	if d.Type == xds.Listener && r.listening != nil {
+		r.listening()
+	}
 }
 
 // Rejected implements xds.Reporter.

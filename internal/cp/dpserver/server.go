@@ -173,6 +173,7 @@ func New(d Deps) *Server {
 // handler serves the HTTP half.
 func (s *Server) handler() http.Handler {
 	bootstrap := s.metrics.http.observed("/bootstrap", s.limited(s.serveBootstrap))
+	leave := s.metrics.http.observed("/leave", s.limited(s.serveLeave))
 	other := s.metrics.http.observed("other", http.NotFound)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -180,6 +181,8 @@ func (s *Server) handler() http.Handler {
 			s.grpc.ServeHTTP(w, r) // from a client that offers HTTP/1.1 too
 		case r.URL.Path == "/bootstrap":
 			bootstrap(w, r)
+		case r.URL.Path == "/leave":
+			leave(w, r)
 		default:
 			other(w, r)
 		}

@@ -109,6 +109,9 @@ func set(in *kinds.Inbound, ready bool) {
 	if ready {
 		in.State = kinds.InboundReady
 	}
+	if ready && in.Health == nil && in.ServiceProbe == nil {
+		return // it was only starting: it is as it was defined now
+	}
 	in.Health = &kinds.InboundHealth{Ready: ready}
 }
 
