@@ -34,7 +34,9 @@ func TestControlPlaneKilledUnderLoad(t *testing.T) {
 		wg.Go(func() {
 			for i := range 10_000 {
 				name := fmt.Sprintf("m-%d-%d", w, i)
-				status, _ := cp.request(http.MethodPut, "/meshes/"+name, map[string]any{"type": "Mesh", "name": name, "skipCreatingInitialPolicies": []string{"*"}})
+				status, _ := cp.request(http.MethodPut, "/zoneegresses/"+name, map[string]any{
+					"type": "ZoneEgress", "name": name, "networking": map[string]any{"address": "10.0.0.1", "port": 10002},
+				})
 				if status != http.StatusCreated {
 					return
 				}
@@ -54,7 +56,7 @@ func TestControlPlaneKilledUnderLoad(t *testing.T) {
 	listeners := client.stat(t, "listener_manager.lds.update_success")
 	cp.run(t)
 	for name := range acked {
-		if status, text := cp.request(http.MethodGet, "/meshes/"+name, nil); status != http.StatusOK {
+		if status, text := cp.request(http.MethodGet, "/zoneegresses/"+name, nil); status != http.StatusOK {
 			t.Fatalf("%s was acknowledged and is gone: %d %s", name, status, text)
 		}
 	}
