@@ -47,7 +47,7 @@ func (p *Policy) compile(row model.Row, routes *model.Table) *compiled {
 	if c.kind != RefMeshHTTPRoute {
 		return c
 	}
-	route, ok := findRoute(c.own, row.Object, routes)
+	route, ok := findRoute(c.own, routes)
 	if !ok {
 		c.missing = c.own.Name
 		if c.missing == "" {
@@ -68,7 +68,7 @@ func (p *Policy) compile(row model.Row, routes *model.Table) *compiled {
 
 // findRoute returns the route that a policy's top level names: by its display
 // name, or the oldest that has the labels.
-func findRoute(ref TargetRef, o *model.Object, routes *model.Table) (model.Row, bool) {
+func findRoute(ref TargetRef, routes *model.Table) (model.Row, bool) {
 	var found model.Row
 	ok := false
 	for _, r := range routes.Rows() {

@@ -16,9 +16,6 @@ type Env struct {
 	LocalityAware bool
 	// Passthrough is the mesh's own permission to leave it.
 	Passthrough bool
-	// LegacyRoutes: the mesh has a TrafficRoute, so that without a route that
-	// matches the proxy the older policies decide.
-	LegacyRoutes bool
 	// MetricsCert and MetricsKey are files on the proxy's host.
 	MetricsCert, MetricsKey string
 	// GatewayName is the MeshGateway of a builtin gateway.

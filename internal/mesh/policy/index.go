@@ -133,6 +133,17 @@ type Matched struct {
 // Hash covers the policies and what they select on the proxy.
 func (m *Matched) Hash() model.Hash { return m.hash }
 
+// Has tells whether a policy of the kind selects the proxy. Who shapes outbounds
+// by older policies does so only where no newer route does.
+func (m *Matched) Has(kind string) bool {
+	for _, mt := range m.list {
+		if mt.policy.Kind.Name == kind {
+			return len(mt.sel) > 0
+		}
+	}
+	return false
+}
+
 // port returns the index of the port with that address, -1 if there is none.
 func (m *Matched) port(address string, port uint32) int {
 	for i := range m.facts.Ports {

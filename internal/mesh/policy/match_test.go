@@ -210,6 +210,9 @@ func TestMatchHash(t *testing.T) {
 	other := object(testPolicy, "x", top(TargetRef{Kind: RefMeshService, Name: "nobody"}, 2))
 	h := Match(ps, sidecar(), tablesOf(p)).Hash()
 	requireEqual(t, "hash with a policy for others", Match(ps, sidecar(), tablesOf(p, other)).Hash(), h)
+	if m := Match(ps, sidecar(), tablesOf(p)); !m.Has("TestPolicy") || m.Has("Nothing") {
+		t.Error("Has does not tell which kinds select the proxy")
+	}
 	if Match(ps, sidecar(), tablesOf(q)).Hash() == h {
 		t.Error("another conf has the same hash")
 	}

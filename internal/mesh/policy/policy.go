@@ -216,8 +216,8 @@ func Define[C any](d Def[C]) *Policy {
 	k.Policy = &model.PolicyInfo{
 		TargetRef: true, To: p.has(ListTo), From: p.has(ListFrom), Rules: p.has(ListRules), FromAsRules: d.FromAsRules,
 	}
-	k.Validate = func(o *model.Object, v *model.Violations) { d.validate(p, o, v.At("spec")) }
-	k.Warn = func(o *model.Object) []string { return d.warn(p, o) }
+	k.Validate = func(o *model.Object, v *model.Violations) { d.validate(o, v.At("spec")) }
+	k.Warn = d.warn
 	k.Columns = []model.Column{
 		{Title: "TARGETREF KIND", Value: func(o *model.Object) string { return p.Top(o).Kind }},
 		{Title: "TARGETREF NAME", Value: func(o *model.Object) string { return p.Top(o).Name }},

@@ -64,6 +64,7 @@ func (r ref) item() item {
 		return r.c.parts.from[r.idx]
 	case ListRules:
 		return r.c.parts.rules[r.idx]
+	case ListDefault:
 	}
 	return item{conf: r.c.parts.def}
 }

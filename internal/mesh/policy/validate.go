@@ -5,7 +5,7 @@ import (
 )
 
 // validate checks a policy object; v is at "spec".
-func (d *Def[C]) validate(p *Policy, o *model.Object, v *model.Violations) {
+func (d *Def[C]) validate(o *model.Object, v *model.Violations) {
 	ps := d.Parts(o.Spec)
 	top := topOf(ps.Target)
 	if ps.Target != nil {
@@ -70,7 +70,7 @@ func (d *Def[C]) checkScope(top TargetRef, ps Parts[C], v *model.Violations) {
 	}
 }
 
-func (d *Def[C]) warn(p *Policy, o *model.Object) []string {
+func (d *Def[C]) warn(o *model.Object) []string {
 	ps := d.Parts(o.Spec)
 	var out []string
 	switch topOf(ps.Target).Kind {

@@ -16,7 +16,7 @@ func http() *ir.Inbound {
 }
 
 func TestInbound(t *testing.T) {
-	status, off := uint32(503), true
+	status, off := uint32(418), true
 	c := &Conf{Local: &Local{
 		HTTP: &HTTP{RequestRate: rate(7, time.Second), OnRateLimit: &OnRateLimit{Status: &status}},
 		TCP:  &TCP{ConnectionRate: rate(9, time.Minute)},
@@ -24,7 +24,7 @@ func TestInbound(t *testing.T) {
 	i := http()
 	inbound(c, i, &policy.Context{})
 	for _, r := range i.HTTP.Routes {
-		if r.RateLimit == nil || r.RateLimit.Num != 7 || r.RateLimit.StatusCode != 503 {
+		if r.RateLimit == nil || r.RateLimit.Num != 7 || r.RateLimit.StatusCode != status {
 			t.Errorf("route limit %+v", r.RateLimit)
 		}
 	}
