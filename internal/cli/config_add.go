@@ -54,6 +54,9 @@ func (a *App) add(ctx context.Context, o addOptions) error {
 	if a.settings.controlPlane(o.name) != nil && !o.overwrite {
 		return fmt.Errorf("there is a control plane with the name %q already; --overwrite replaces it", o.name)
 	}
+	if o.authConf["token"] != "" && strings.HasPrefix(o.address, "http:") && !isLoopback(o.address) {
+		a.warn("the address begins with http://, so the token goes over the network in the clear; the API has an https:// address, too (port 5682)")
+	}
 	if !o.skipCheck {
 		if err := a.greet(ctx, cp); err != nil {
 			return err

@@ -72,6 +72,16 @@ func TestAddChecksItsFlags(t *testing.T) {
 	}
 }
 
+func TestTokensInTheClearAreWarnedAbout(t *testing.T) {
+	k := newUser(t)
+	add := func(address string) result {
+		return k.run(t, "config", "control-planes", "add", "--name=x", "--overwrite", "--skip-check", "--address="+address, "--auth-type=tokens", "--auth-conf=token=secret")
+	}
+	add("http://mesh.test:5681").want(t, 0, "added", "Warning: ")
+	add("https://mesh.test:5682").want(t, 0, "added", "")
+	add("http://127.0.0.1:5681").want(t, 0, "added", "")
+}
+
 func TestAddVerifiesTheCertificate(t *testing.T) {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"product":"Kuma","version":"2.10.1"}`)

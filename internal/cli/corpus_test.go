@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"weft/internal/testkit/corpus"
+	"weft/internal/testkit/envoytest"
 )
 
 // recorded is a case of the corpus.
@@ -121,8 +122,11 @@ func startFixture(t *testing.T, dir string) *testCP {
 	t.Helper()
 	var fixture struct {
 		Env     map[string]string
-		Proxies []struct{ File, ProxyType string }
-		Ready   []struct {
+		Proxies []struct {
+			File      string
+			ProxyType string `yaml:"proxyType"`
+		}
+		Ready []struct {
 			Path  string
 			Until []string
 		}
@@ -138,8 +142,10 @@ func startFixture(t *testing.T, dir string) *testCP {
 	for k, v := range fixture.Env {
 		settings = append(settings, k+"="+v)
 	}
+	var dp, envoy string
 	if len(fixture.Proxies) > 0 {
-		t.Skip("SKIPPED: fixtures with running proxies are not played yet")
+		envoy = envoytest.Binary(t)
+		dp = buildDP(t)
 	}
 	cp := startCP(t, settings...)
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
@@ -151,8 +157,13 @@ func startFixture(t *testing.T, dir string) *testCP {
 			cp.put(t, f)
 		}
 	}
+	for _, p := range fixture.Proxies {
+		cp.startProxy(t, dp, envoy, p.ProxyType, filepath.Join(dir, p.File))
+	}
+	// What is not there in time shows in the cases that need it.
+	deadline := time.Now().Add(15 * time.Second)
 	for _, r := range fixture.Ready {
-		if !cp.await(t, r.Path, 5*time.Second, r.Until...) {
+		if !cp.await(t, r.Path, time.Until(deadline), r.Until...) {
 			t.Logf("fixture %s is not as the corpus wants it", filepath.Base(dir))
 		}
 	}
