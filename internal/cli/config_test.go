@@ -82,6 +82,19 @@ func TestTokensInTheClearAreWarnedAbout(t *testing.T) {
 	add("http://127.0.0.1:5681").want(t, 0, "added", "")
 }
 
+func TestTokensAreInNoMessage(t *testing.T) {
+	k := newUser(t)
+	for _, args := range []string{
+		"--auth-conf canary", "--headers canary", "--auth-type=canary --auth-conf=token=canary2", "--address=http://canary:canary@x.test",
+		"--address=http://127.0.0.1:1 --auth-type=tokens --auth-conf=token=canary --log-level=debug",
+	} {
+		r := k.run(t, append([]string{"config", "control-planes", "add", "--name=x", "--address=http://127.0.0.1:1"}, strings.Fields(args)...)...)
+		if r.code != 1 || strings.Contains(strings.ReplaceAll(r.err+r.out, `type "canary"`, ""), "canary") {
+			t.Errorf("%s: %d %s", args, r.code, r.err)
+		}
+	}
+}
+
 func TestAddVerifiesTheCertificate(t *testing.T) {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"product":"Kuma","version":"2.10.1"}`)

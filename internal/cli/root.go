@@ -56,12 +56,24 @@ func Command(a *App) *cobra.Command {
 	root.SuggestionsMinimumDistance = suggestWithin
 	// A group does nothing by itself, so it has no usage line without a command.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	root.SetFlagErrorFunc(hideSecrets)
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	root.AddCommand(a.configCommand(), a.getCommand(), a.applyCommand(), a.deleteCommand(), a.inspectCommand(),
 		a.exportCommand(), a.generateCommand(), a.completionCommand(), a.versionCommand())
 	return root
+}
+
+// hideSecrets leaves values of flags that may hold a token out of errors.
+func hideSecrets(_ *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		if name := bad.GetFlag().Name; name == "auth-conf" || name == "headers" {
+			return fmt.Errorf("invalid value of --%s: it must be formatted as key=value", name)
+		}
+	}
+	return err
 }
 
 // suggestWithin is how many letters a command may be away from what was typed.
