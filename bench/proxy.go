@@ -119,12 +119,11 @@ func (p *simulated) run(ctx context.Context) {
 	defer func() { _ = conn.Close() }()
 	for ctx.Err() == nil {
 		client := ads.NewAggregatedDiscoveryServiceClient(conn)
+		stream := p.fullStream
 		if p.fleet.delta {
-			err = p.deltaStream(ctx, client)
-		} else {
-			err = p.fullStream(ctx, client)
+			stream = p.deltaStream
 		}
-		if ctx.Err() == nil {
+		if err := stream(ctx, client); err != nil && ctx.Err() == nil {
 			p.fleet.broken.Add(1)
 			time.Sleep(300 * time.Millisecond)
 		}

@@ -128,8 +128,8 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 	}
 	recorder := insight.NewRecorder(insight.RecorderDeps{
 		Store: p.store, Instance: p.instance,
-		Interval: p.XDSServer.DataplaneStatusFlushInterval, IdleTimeout: p.Config.Metrics.Dataplane.IdleTimeout,
-		Limit: p.Config.Metrics.Dataplane.SubscriptionLimit,
+		Interval: p.XDSServer.DataplaneStatusFlushInterval, IdleTimeout: p.Metrics.Dataplane.IdleTimeout,
+		Limit: p.Metrics.Dataplane.SubscriptionLimit,
 		Log:   logging.Named(p.log, "insight"), Metrics: p.metrics, Now: p.host.Now,
 	})
 	var mount []func(grpc.ServiceRegistrar)
@@ -148,7 +148,7 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 		Bootstrap: dpserver.Bootstrap{
 			BootstrapParams: p.BootstrapServer.Params, HDS: p.DPServer.HDS.Enabled,
 			ReloadableTokens: p.DPServer.Authn.EnableReloadableTokens,
-			MaxConnections:   uint64(p.Proxy.Gateway.GlobalDownstreamMaxConnections),
+			MaxConnections:   p.Proxy.Gateway.GlobalDownstreamMaxConnections,
 		},
 		Streams:             xds.Options{NackBackoff: p.XDSServer.NACKBackoff},
 		DeregistrationDelay: p.XDSServer.DataplaneDeregistrationDelay, ReadHeaderTimeout: p.DPServer.ReadHeaderTimeout,

@@ -31,7 +31,7 @@ func (p *parts) leaderTasks() error {
 		Store: p.store, State: p.state, Zone: p.zone(), CIDR: cidr, Log: logging.Named(p.log, "vip"), Now: p.host.Now,
 	}).Run)
 	on("dead connections", (&insight.Finalizer{
-		Store: p.store, IdleTimeout: p.Config.Metrics.Dataplane.IdleTimeout, Log: logging.Named(p.log, "insight"), Now: p.host.Now,
+		Store: p.store, IdleTimeout: p.Metrics.Dataplane.IdleTimeout, Log: logging.Named(p.log, "insight"), Now: p.host.Now,
 	}).Run)
 	on("collector", (&insight.Collector{
 		Store: p.store, Dataplanes: p.Runtime.Universal.DataplaneCleanupAge, ZoneProxies: p.Runtime.Universal.ZoneResourceCleanupAge,

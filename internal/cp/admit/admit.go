@@ -87,7 +87,7 @@ func (g *Gate) Admit(ctx context.Context, o, prior *model.Object) (*model.Object
 	if err := g.computeLabels(out); err != nil {
 		return nil, nil, err
 	}
-	if err := g.checkOthers(ctx, out, prior, mesh); err != nil {
+	if err := g.checkOthers(ctx, out, mesh); err != nil {
 		return nil, nil, err
 	}
 	var warnings []string
@@ -115,7 +115,7 @@ func (g *Gate) meshOf(ctx context.Context, o *model.Object) (*model.Object, erro
 }
 
 // checkOthers checks what depends on other objects.
-func (g *Gate) checkOthers(ctx context.Context, o, prior, mesh *model.Object) error {
+func (g *Gate) checkOthers(ctx context.Context, o, mesh *model.Object) error {
 	var v model.Violations
 	var err error
 	switch spec := o.Spec.(type) {

@@ -116,7 +116,7 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) update(u state.Update) {
 	affected := u.Changes.Meshes()
 	if u.Changes.Global || e.first() {
-		affected = union(affected, u.Snapshot.Meshes())
+		affected = union(affected, u.Meshes())
 	}
 	changed := make(map[model.Key]bool, len(u.Changes.Keys))
 	for _, k := range u.Changes.Keys {

@@ -151,7 +151,7 @@ func (s *State) Run(ctx context.Context) error {
 	for {
 		err := s.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // because the end of ctx is how it is meant to end
 		}
 		s.log.Warn("store watch broke, trying again", "error", err, "pause", pause)
 		select {

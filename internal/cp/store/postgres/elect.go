@@ -68,7 +68,7 @@ func (c *campaign) run(ctx context.Context, lead func(ctx context.Context)) erro
 		won, at, err := c.try(ctx, seen, time.Since(since) >= c.Lease)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // because the end of ctx is how it is meant to end
 		case errors.Is(err, store.ErrClosed):
 			return err
 		case err != nil && !quiet:

@@ -44,7 +44,7 @@ const (
 	result = ` RETURNING version, creation_time, modification_time`
 
 	// The first version is a random number, so that an update by somebody who
-	// read an object that was deleted and made again in between is a conflict.
+	// saw an object that was deleted and made again in between is a conflict.
 	createSQL = `INSERT INTO resources (name, mesh, type, version, spec, labels, status,
 	creation_time, modification_time, owner_name, owner_mesh, owner_type)
 	SELECT $1::text, $2::text, $3::text, floor(random() * 1073741824)::integer, $4::text, $5::jsonb, $6::jsonb,
@@ -166,7 +166,7 @@ func (s *Store) why(ctx context.Context, o *model.Object, refused func(ctx conte
 
 // Delete implements store.Store.
 func (s *Store) Delete(ctx context.Context, key model.Key) error {
-	err := error(errRefused)
+	var err error = errRefused
 	if storable(key.Name) && storable(key.Mesh) && storable(key.Kind) {
 		err = s.line.Do(ctx, &write{sql: deleteSQL, args: []any{key.Name, key.Mesh, key.Kind}})
 	}

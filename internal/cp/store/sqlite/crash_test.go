@@ -54,7 +54,7 @@ func childMain(path, prefix string) error {
 					return
 				}
 				// One write call per line, so that lines are whole.
-				if _, err := os.Stdout.WriteString(fmt.Sprintln(w, n)); err != nil {
+				if _, err := fmt.Fprintln(os.Stdout, w, n); err != nil {
 					errs <- err
 					return
 				}

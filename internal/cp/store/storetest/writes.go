@@ -303,7 +303,7 @@ func reopen(s *suite) {
 	s.equal(s.get(st, thing.Key()), thing)
 	s.equal(s.get(st, part.Key()), part)
 	s.absent(st, gone.Key())
-	thing = s.update(st, counted(thing, 3))
+	s.update(st, counted(thing, 3))
 	_, err := st.Create(s.ctx, NewThing("m", "a", 1))
 	s.wantErr(err, store.ErrExists)
 	s.delete(st, Mesh.Key("", "m"))
