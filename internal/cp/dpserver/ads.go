@@ -107,16 +107,13 @@ func aborter(ctx context.Context) func() {
 	return func() {} // behind net/http, whose time limits apply
 }
 
-// helloTimeout is how long a client may take for its first request.
-const helloTimeout = 10 * time.Second
-
 // serve runs one configuration stream.
 func (s *Server) serve(c *conn) error {
 	s.active.Add(1)
 	defer s.active.Add(-1)
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
-	timer := time.AfterFunc(helloTimeout, c.Abort)
+	timer := time.AfterFunc(s.d.ReadHeaderTimeout, c.Abort)
 	first, err := c.Recv()
 	timer.Stop()
 	if err != nil || first == nil {

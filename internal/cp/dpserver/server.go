@@ -97,7 +97,9 @@ type Deps struct {
 	// DeregistrationDelay is how long the object of a proxy that registered itself
 	// outlives its connection.
 	DeregistrationDelay time.Duration
-	ReadHeaderTimeout   time.Duration
+	// ReadHeaderTimeout is how long a client may take to say who it is: for the
+	// handshake, the header of a request, the first message of a stream.
+	ReadHeaderTimeout time.Duration
 	// Mount adds further gRPC services to the port.
 	Mount []func(grpc.ServiceRegistrar)
 	// Lookup resolves names; nil = the system's resolver.
@@ -125,13 +127,15 @@ type Server struct {
 
 // Limits of the HTTP and gRPC servers.
 const (
-	maxRequestBytes  = 4 << 20 // of one gRPC message
-	maxHeaderBytes   = 64 << 10
-	maxStreams       = 100 // per connection; Envoy needs two
-	requestTimeout   = 30 * time.Second
-	idleTimeout      = 2 * time.Minute
-	keepaliveTime    = 15 * time.Second
-	keepaliveTimeout = 15 * time.Second
+	maxRequestBytes = 4 << 20 // of one gRPC message
+	maxHeaderBytes  = 64 << 10
+	maxStreams      = 100 // per connection; Envoy needs two
+	// Where the configuration says no limit there is one all the same.
+	readHeaderTimeout = 30 * time.Second
+	requestTimeout    = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	keepaliveTime     = 15 * time.Second
+	keepaliveTimeout  = 15 * time.Second
 	// Envoy with tokens from files pings every 10 seconds.
 	minPingInterval = 5 * time.Second
 	stopTimeout     = 5 * time.Second
@@ -139,6 +143,9 @@ const (
 
 // New returns a server; Run serves.
 func New(d Deps) *Server {
+	if d.ReadHeaderTimeout <= 0 {
+		d.ReadHeaderTimeout = readHeaderTimeout
+	}
 	if d.Lookup == nil {
 		d.Lookup = net.DefaultResolver.LookupNetIP
 	}
