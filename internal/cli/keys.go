@@ -9,12 +9,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -175,28 +173,4 @@ func (a *App) savePEM(path, what string, block *pem.Block, mode os.FileMode) err
 	}
 	fmt.Fprintf(a.Out, "%s saved in %s\n", what, path)
 	return nil
-}
-
-// replaceFile writes a file in one step and with a mode, whatever mode an older
-// file has. A link stays a link; devices and pipes are written to.
-func replaceFile(path string, text []byte, mode os.FileMode) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
-		return os.WriteFile(path, text, mode)
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(text)
-	err = errors.Join(err, tmp.Chmod(mode), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name()) // the first error says what is wrong
-	}
-	return err
 }
