@@ -113,7 +113,7 @@ func (a *App) getOne(k *model.Kind, out *format) *cobra.Command {
 
 func absent(k *model.Kind, mesh string) error {
 	if k.Scope == model.InMesh {
-		return fmt.Errorf("No resources found in %s mesh", mesh) //nolint:revive,staticcheck // because scripts match on 2.10's sentence
+		return fmt.Errorf("No resources found in %s mesh", mesh) //nolint:staticcheck // because scripts match on 2.10's sentence
 	}
-	return fmt.Errorf("No resources found") //nolint:revive,staticcheck // because scripts match on 2.10's sentence
+	return fmt.Errorf("No resources found") //nolint:staticcheck // because scripts match on 2.10's sentence
 }

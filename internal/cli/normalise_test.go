@@ -287,12 +287,9 @@ func describeCertificate(t *testing.T, der []byte, f map[string]any) {
 		}
 	}
 	for _, u := range c.ExtKeyUsage {
-		switch u {
-		case x509.ExtKeyUsageServerAuth:
-			extended = append(extended, "TLS Web Server Authentication")
-		case x509.ExtKeyUsageClientAuth:
-			extended = append(extended, "TLS Web Client Authentication")
-		}
+		extended = append(extended, map[x509.ExtKeyUsage]string{
+			x509.ExtKeyUsageServerAuth: "TLS Web Server Authentication", x509.ExtKeyUsageClientAuth: "TLS Web Client Authentication",
+		}[u])
 	}
 	for _, n := range c.DNSNames {
 		names = append(names, "DNS:"+n)

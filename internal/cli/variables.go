@@ -46,6 +46,7 @@ func absentVariables(tags []mustache.Tag, values map[string]any) []string {
 			if name := t.Name(); name != "." && !given(values, name) && !slices.Contains(out, name) {
 				out = append(out, name)
 			}
+		case mustache.Invalid, mustache.Partial:
 		case mustache.Section, mustache.InvertedSection:
 			for _, name := range absentVariables(t.Tags(), values) {
 				if !slices.Contains(out, name) {
