@@ -126,6 +126,10 @@ func (a *App) objects(s source, vars map[string]string) ([]*model.Object, error)
 	for i := range docs {
 		o, err := docs[i].Object(catalog.Find)
 		if err == nil {
+			// A misspelt field is often why a check fails, so it is told first.
+			for _, u := range docs[i].Unknown(o.Kind) {
+				a.warn(fmt.Sprintf("%s: %s; it is ignored", s.name, u))
+			}
 			err = check(o)
 		}
 		if err != nil {
@@ -133,9 +137,6 @@ func (a *App) objects(s source, vars map[string]string) ([]*model.Object, error)
 				wrong = append(wrong, fmt.Errorf("%s: %w", s.name, e))
 			}
 			continue
-		}
-		for _, u := range docs[i].Unknown(o.Kind) {
-			a.warn(fmt.Sprintf("%s: %s; it is ignored", s.name, u))
 		}
 		out = append(out, o)
 	}

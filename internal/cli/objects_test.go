@@ -182,6 +182,10 @@ func TestSourcesOfApply(t *testing.T) {
 	r := dry("-")
 	r.want(t, 0, "name: a\n", "line 3: extra")
 	r.want(t, 0, "name: a\n", "line 4: mtls.backends[0].moon")
+	k.stdin = "type: Dataplane\nmesh: default\nname: a\nnetworking:\n  adress: 10.0.0.1\n  inbound: [{port: 1, tags: {kuma.io/service: a}}]\n"
+	r = dry("-")
+	r.want(t, 1, "", "Warning: standard input: document 1, line 5: networking.adress")
+	r.want(t, 1, "", "networking.address")
 	k.stdin = "type: Mesh\nname: a\nlabels: {x: 'a b'}\n"
 	dry("-").want(t, 1, "", `labels["x"]`)
 }
