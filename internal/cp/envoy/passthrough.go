@@ -185,6 +185,7 @@ func protocolRank(p ir.Protocol) int {
 		return 2
 	case ir.ProtocolHTTP2:
 		return 3
+	case ir.ProtocolGRPC, ir.ProtocolKafka, ir.ProtocolUnknown:
 	}
 	return 4
 }
@@ -212,6 +213,7 @@ func (e *exit) inFamily(v6 bool) bool {
 		return v6
 	case exitIPv4, exitRange4:
 		return !v6
+	case exitDomain, exitWildcard:
 	}
 	return true
 }

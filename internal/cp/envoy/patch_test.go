@@ -10,7 +10,6 @@ import (
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"weft/internal/cp/envoy"
-	"weft/internal/cp/xds"
 	"weft/internal/mesh/ir"
 )
 
@@ -39,11 +38,11 @@ func patched(t *testing.T, patches ...ir.Patch) (*cluster.Cluster, *listener.Lis
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch r.Type {
-		case xds.Cluster:
-			c = m.(*cluster.Cluster)
-		case xds.Listener:
-			l = m.(*listener.Listener)
+		switch m := m.(type) {
+		case *cluster.Cluster:
+			c = m
+		case *listener.Listener:
+			l = m
 		}
 	}
 	return c, l, p.Warnings
@@ -112,6 +111,12 @@ func TestBadPatchIsAlone(t *testing.T) {
 	}
 }
 
+// named gives what a patch adds another name.
+func named(p ir.Patch, name string) ir.Patch {
+	p.Value = json.RawMessage(strings.Replace(string(p.Value), `"name":"lua"`, `"name":"`+name+`"`, 1))
+	return p
+}
+
 func TestPatchFilters(t *testing.T) {
 	lua := func(operation, match string) ir.Patch {
 		p := patch("httpFilter", operation, `{"name":"lua","typedConfig":{"@type":"type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua","defaultSourceCode":{"inlineString":"x"}}}`)
@@ -126,7 +131,7 @@ func TestPatchFilters(t *testing.T) {
 		"last":           {[]ir.Patch{lua("AddLast", "")}, "lua envoy.filters.http.router"},
 		"before":         {[]ir.Patch{lua("AddBefore", "envoy.filters.http.router")}, "lua envoy.filters.http.router"},
 		"after absent":   {[]ir.Patch{lua("AddAfter", "nobody")}, "envoy.filters.http.router"},
-		"twice":          {[]ir.Patch{lua("AddFirst", ""), lua("AddAfter", "lua")}, "lua lua envoy.filters.http.router"},
+		"twice":          {[]ir.Patch{lua("AddFirst", ""), named(lua("AddAfter", "lua"), "LUA")}, "lua LUA envoy.filters.http.router"},
 		"added, removed": {[]ir.Patch{lua("AddFirst", ""), {Target: "httpFilter", Operation: "Remove", Match: ir.PatchMatch{Name: "lua"}}}, "envoy.filters.http.router"},
 		"other origin": {[]ir.Patch{func() ir.Patch {
 			p := lua("AddFirst", "")

@@ -1,7 +1,6 @@
 package envoy
 
-// Patches may hold any message that Envoy knows, so all of them have to be known
-// here too: their types register themselves when they are imported.
+//nolint:revive // because patches may hold any message of Envoy, whose types register themselves when they are imported
 import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/dynamic_modules/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
