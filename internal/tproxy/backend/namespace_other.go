@@ -1,0 +1,5 @@
+//go:build !linux
+
+package backend
+
+func inNamespace(func() error) error { return ErrNoNamespace }
