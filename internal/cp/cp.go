@@ -23,6 +23,8 @@ import (
 	"weft/internal/cp/defaults"
 	"weft/internal/cp/diagnostics"
 	"weft/internal/cp/engine"
+	"weft/internal/cp/identity"
+	"weft/internal/cp/insight"
 	"weft/internal/cp/state"
 	"weft/internal/cp/store"
 	"weft/internal/cp/view"
@@ -59,6 +61,10 @@ type parts struct {
 	gate    *admit.Gate
 	maker   *defaults.Maker
 	cluster *clusterID
+	keeper  *identity.Keeper
+	// identities and recorder are nil on a global control plane, which has no proxies.
+	identities *identity.Service
+	recorder   *insight.Recorder
 	// recheck asks connected proxies for valid credentials again; nil without a
 	// data plane server.
 	recheck func(ctx context.Context, mesh string)
@@ -87,6 +93,9 @@ func Run(ctx context.Context, c *config.Config, host Host, log *slog.Logger) err
 	}
 	run("state", p.state.Run)
 	run("engine", p.engine.Run)
+	if p.identities != nil {
+		run("identities", p.identities.Run)
+	}
 	if err := p.leaderTasks(); err != nil {
 		return err
 	}
@@ -127,8 +136,15 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 		return nil, fmt.Errorf("set up metrics of the store: %w", err)
 	}
 	p.state = state.New(p.store, logging.Named(log, "state"), host.Now)
+	if !p.IsGlobal() {
+		p.recorder = p.newRecorder()
+		p.identities = identity.New(identity.Deps{
+			ReadFile: os.ReadFile, Record: p.recorder.SetMTLS, Log: logging.Named(log, "identity"), Metrics: p.metrics, Now: host.Now,
+		})
+	}
+	p.keeper = &identity.Keeper{Store: p.store, State: p.state, Log: logging.Named(log, "identity"), Now: host.Now}
 	p.engine = engine.New(engine.Deps{
-		State: p.state, Settings: p.settings(), Kinds: catalog.ByName,
+		State: p.state, Settings: p.settings(), Kinds: catalog.ByName, Identities: p.identities,
 		Log: logging.Named(log, "engine"), Metrics: p.metrics, Now: host.Now,
 	})
 	if p.tokens, err = auth.NewTokens(auth.OptionsOf(c), p.store, logging.Named(log, "auth"), host.Now); err != nil {
@@ -149,6 +165,9 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 		Zone:     p.zone(), Federated: c.IsFederatedZone(),
 		SkipMesh: c.Defaults.SkipMeshCreation, SkipGenerators: c.Defaults.SkipHostnameGenerators, SkipAll: c.Defaults.SkipTenantResources,
 	})
+	if !c.IsFederatedZone() {
+		p.maker.Authorities = p.keeper
+	}
 	build := version.Current()
 	err = errors.Join(
 		diagnostics.RegisterLeader(p.metrics, p.elector.Leading),

@@ -86,10 +86,10 @@ func (p *parts) apiServers(ctx context.Context) ([]server, error) {
 	d := rest.Deps{
 		Config: p.Config, Store: p.store, Gate: p.gate, Kinds: catalog.Kinds,
 		Tables: func() model.Tables { return p.state.Current() }, Now: p.host.Now,
-		MeshCreated: p.maker.MeshCreated,
-		Authn:       auth.NewAuthn(p.APIServer.Authn, p.tokens, p.host.Name),
-		Access:      auth.NewAccess(p.Access.Static),
-		Tokens:      p.tokens, Metrics: metrics, Log: logging.Named(p.log, "api"),
+		MeshCreated: p.maker.MeshCreated, MeshUpdated: p.maker.MeshUpdated,
+		Authn:  auth.NewAuthn(p.APIServer.Authn, p.tokens, p.host.Name),
+		Access: auth.NewAccess(p.Access.Static),
+		Tokens: p.tokens, Metrics: metrics, Log: logging.Named(p.log, "api"),
 		Instance: func() rest.Index {
 			return rest.Index{
 				Hostname: p.host.Name, Product: version.WireProduct, Version: version.Current().Version,
@@ -105,6 +105,16 @@ func (p *parts) apiServers(ctx context.Context) ([]server, error) {
 		return nil, err
 	}
 	return []server{{"API server", s.Run}}, nil
+}
+
+// newRecorder returns what writes down who is connected.
+func (p *parts) newRecorder() *insight.Recorder {
+	return insight.NewRecorder(insight.RecorderDeps{
+		Store: p.store, Instance: p.instance,
+		Interval: p.XDSServer.DataplaneStatusFlushInterval, IdleTimeout: p.Metrics.Dataplane.IdleTimeout,
+		Limit: p.Metrics.Dataplane.SubscriptionLimit,
+		Log:   logging.Named(p.log, "insight"), Metrics: p.metrics, Now: p.host.Now,
+	})
 }
 
 // dataPlaneServer serves the port that data planes talk to, and records what
@@ -126,12 +136,6 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data plane server: %w (the port is set by dpServer.port, KUMA_DP_SERVER_PORT)", err)
 	}
-	recorder := insight.NewRecorder(insight.RecorderDeps{
-		Store: p.store, Instance: p.instance,
-		Interval: p.XDSServer.DataplaneStatusFlushInterval, IdleTimeout: p.Metrics.Dataplane.IdleTimeout,
-		Limit: p.Metrics.Dataplane.SubscriptionLimit,
-		Log:   logging.Named(p.log, "insight"), Metrics: p.metrics, Now: p.host.Now,
-	})
 	var mount []func(grpc.ServiceRegistrar)
 	var health *hds.Server
 	if p.DPServer.HDS.Enabled {
@@ -143,7 +147,7 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 	}
 	dp := dpserver.New(dpserver.Deps{
 		Listener: l, Mount: mount, TLS: conf, Certificate: cert, Store: p.store, Gate: p.gate,
-		Verifier: p.proxies, Engine: p.engine, Recorder: recorder,
+		Verifier: p.proxies, Engine: p.engine, Recorder: p.recorder,
 		Instance: p.instance, Version: version.Compatible,
 		Bootstrap: dpserver.Bootstrap{
 			BootstrapParams: p.BootstrapServer.Params, HDS: p.DPServer.HDS.Enabled,
@@ -163,7 +167,7 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 		}
 		return dp.Run(ctx)
 	}
-	out := []server{{"data plane server", serve}, {"insights", recorder.Run}}
+	out := []server{{"data plane server", serve}, {"insights", p.recorder.Run}}
 	if health != nil {
 		out = append(out, server{"health discovery", health.Run})
 	}

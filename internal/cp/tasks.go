@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"weft/internal/config"
+	"weft/internal/cp/identity"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/vip"
 	"weft/internal/logging"
@@ -20,9 +21,19 @@ func (p *parts) leaderTasks() error {
 	on := p.elector.OnLeader
 	on("cluster id", p.cluster.ensure)
 	on("default objects", p.maker.Ensure)
+	if !p.IsFederatedZone() {
+		on("certificate authorities", p.keeper.Run)
+	}
 	if p.IsGlobal() {
 		return nil
 	}
+	hold := identity.HoldAlone
+	if p.IsFederatedZone() {
+		hold = identity.HoldZones
+	}
+	on("trust", (&identity.Switcher{
+		Store: p.store, State: p.state, Authorities: p.identities, Hold: hold, Log: logging.Named(p.log, "identity"), Now: p.host.Now,
+	}).Run)
 	cidr, err := netip.ParsePrefix(p.DNSServer.CIDR)
 	if err != nil {
 		return fmt.Errorf("dnsServer.CIDR: %w", err)

@@ -24,11 +24,18 @@ type Keys interface {
 	EnsureGlobalKeys(ctx context.Context) error
 }
 
+// Authorities makes the key pairs of builtin certificate authorities.
+type Authorities interface {
+	Ensure(ctx context.Context, mesh *model.Object) error
+}
+
 // Deps is what the maker needs.
 type Deps struct {
 	Store store.Store
 	Keys  Keys
-	Log   *slog.Logger
+	// Authorities is nil where others make them (a federated zone).
+	Authorities Authorities
+	Log         *slog.Logger
 	// Policies returns the policies that a new mesh starts with.
 	Policies func(mesh *model.Object) []*model.Object
 	// Zone is this zone's name, "" on a global control plane.
@@ -149,6 +156,17 @@ func (m *Maker) MeshCreated(ctx context.Context, mesh *model.Object) error {
 		if _, err := m.create(ctx, p); err != nil {
 			return err
 		}
+	}
+	return m.MeshUpdated(ctx, mesh)
+}
+
+// MeshUpdated gives a mesh the keys of the builtin authorities that it names.
+func (m *Maker) MeshUpdated(ctx context.Context, mesh *model.Object) error {
+	if m.Authorities == nil {
+		return nil
+	}
+	if err := m.Authorities.Ensure(ctx, mesh); err != nil {
+		return fmt.Errorf("make the certificate authorities of mesh %q: %w", mesh.Meta.Name, err)
 	}
 	return nil
 }

@@ -20,7 +20,9 @@ type Member struct {
 	leaves  map[string]*leaf // by mesh
 	// regenerations counts the certificates that the proxy ever had in its mesh.
 	regenerations uint32
-	reported      *kinds.DataplaneMTLS
+	// reported is what was recorded last, if anything was on this connection.
+	reported *kinds.DataplaneMTLS
+	told     bool
 }
 
 // leaf is the identity of a proxy in a mesh.
@@ -202,13 +204,13 @@ func describe(c *issued, trusted []kinds.TrustedCA) *kinds.DataplaneMTLS {
 // report records what is new; s.mu is held.
 func (m *Member) report(d *kinds.DataplaneMTLS) {
 	old := m.reported
-	if m.s.d.Record == nil || old == nil && d == nil {
+	if m.s.d.Record == nil || m.told && old == nil && d == nil {
 		return
 	}
 	if old != nil && d != nil && old.CertificateRegenerations == d.CertificateRegenerations &&
 		slices.Equal(old.SupportedAuthorities, d.SupportedAuthorities) && slices.Equal(old.SupportedBackends, d.SupportedBackends) {
 		return
 	}
-	m.reported = d
+	m.reported, m.told = d, true
 	m.s.d.Record(m.key, d)
 }

@@ -78,11 +78,14 @@ func newPlan(mesh string, mtls *kinds.MeshMTLS, backends map[string]*loaded, tru
 	return p, err
 }
 
-// trust adds an authority, once.
-func (p *plan) trust(c kinds.TrustedCA) {
-	if !slices.ContainsFunc(p.trusted, func(t kinds.TrustedCA) bool { return t.ID == c.ID }) {
-		p.trusted = append(p.trusted, c)
+func (p *plan) trust(c kinds.TrustedCA) { p.trusted = addTrusted(p.trusted, c) }
+
+// addTrusted adds an authority, once.
+func addTrusted(list []kinds.TrustedCA, c kinds.TrustedCA) []kinds.TrustedCA {
+	if slices.ContainsFunc(list, func(t kinds.TrustedCA) bool { return t.ID == c.ID }) {
+		return list
 	}
+	return append(list, c)
 }
 
 func find(mtls *kinds.MeshMTLS, name string) *kinds.CABackend {

@@ -147,7 +147,7 @@ func (s *Subscription) end(now time.Time) {
 }
 
 // SetMTLS notes what the certificates of a connected proxy look like; nil = it
-// has none.
+// has none. Others wait to hear whom it trusts, so that is written at once.
 func (r *Recorder) SetMTLS(key model.Key, m *kinds.DataplaneMTLS) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,8 +159,14 @@ func (r *Recorder) SetMTLS(key model.Key, m *kinds.DataplaneMTLS) {
 	if rec.mtls != nil {
 		rev = rec.mtls.rev + 1
 	}
+	urgent := m == nil || rec.mtls == nil || !sameAuthorities(m, rec.mtls.value)
 	rec.mtls = &mtls{value: m, rev: rev}
-	r.mark(key, false)
+	r.mark(key, urgent)
+}
+
+func sameAuthorities(a, b *kinds.DataplaneMTLS) bool {
+	return b != nil && a.IssuedBackend == b.IssuedBackend && a.IssuedAuthority == b.IssuedAuthority &&
+		slices.Equal(a.SupportedBackends, b.SupportedBackends) && slices.Equal(a.SupportedAuthorities, b.SupportedAuthorities)
 }
 
 // beats is in how many parts the heartbeat of all proxies is spread.

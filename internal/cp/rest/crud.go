@@ -142,6 +142,11 @@ func (s *Server) write1(ctx context.Context, key model.Key, o *model.Object) (*r
 			return nil, fmt.Errorf("give mesh %q what it starts with: %w", key.Name, err)
 		}
 	}
+	if prior != nil && admitted.Kind == kinds.Mesh && s.MeshUpdated != nil {
+		if err := s.MeshUpdated(ctx, admitted); err != nil {
+			return nil, fmt.Errorf("give mesh %q what it needs: %w", key.Name, err)
+		}
+	}
 	return rep, nil
 }
 

@@ -65,6 +65,8 @@ type Deps struct {
 	Now    func() time.Time
 	// MeshCreated gives a new mesh what it starts with (defaults.Maker).
 	MeshCreated func(ctx context.Context, mesh *model.Object) error
+	// MeshUpdated gives a changed mesh what it needs; nil = nothing.
+	MeshUpdated func(ctx context.Context, mesh *model.Object) error
 	Authn       Authenticator
 	Access      Access
 	// Tokens issues tokens.

@@ -41,7 +41,7 @@ type Mesh struct {
 
 // sources are the hashes of the tables that a view was derived from.
 type sources struct {
-	mesh, dataplanes, services, multiZone, external, outside, secrets, vips, clientTags model.Hash
+	mesh, dataplanes, services, multiZone, external, outside, secrets, vips, trust, clientTags model.Hash
 }
 
 // NewMesh returns the view of a mesh of which nothing is known yet.
@@ -69,6 +69,7 @@ func (m *Mesh) ConfigHash() model.Hash { return m.configHash }
 type tables struct {
 	mesh                                                              model.Row
 	dataplanes, services, multiZone, external, outside, secrets, vips *model.Table
+	tls                                                               *tlsState
 }
 
 // Next returns the view for newer tables: m itself if nothing changed.
@@ -84,16 +85,21 @@ func (m *Mesh) Next(t model.Tables) *Mesh {
 		secrets:    t.Table(kinds.Secret, m.name),
 	}
 	vips, _ := t.Table(kinds.Config, "").Get(VIPConfigName(m.name))
+	trust, _ := t.Table(kinds.Config, "").Get(kinds.TrustName(m.name))
 	src := sources{
 		mesh: row.Hash, dataplanes: in.dataplanes.Hash(), services: in.services.Hash(),
 		multiZone: in.multiZone.Hash(), external: in.external.Hash(), outside: in.outside.Hash(),
-		secrets: in.secrets.Hash(), vips: vips.Hash, clientTags: m.clientTags(t),
+		secrets: in.secrets.Hash(), vips: vips.Hash, trust: trust.Hash, clientTags: m.clientTags(t),
 	}
 	policies := policy.NewIndexes(m.cp.Policies, m.name, t, m.policies)
 	if src == m.src && exists == m.exists && m.policies != nil && policies.Hash() == m.policies.Hash() {
 		return m
 	}
 	n := &Mesh{name: m.name, cp: m.cp, cpHash: m.cpHash, memo: m.memo, src: src, exists: exists, policies: policies}
+	in.tls = m.facts.tls
+	if src.trust != m.src.trust {
+		in.tls = nextTLSState(kinds.TrustOf(t, m.name), m.facts.tls)
+	}
 	n.derive(m, &in, vips)
 	return n
 }
@@ -111,7 +117,7 @@ func (m *Mesh) clientTags(t model.Tables) model.Hash {
 // derive fills in the derived tables. Those whose sources are the same are
 // taken from the view before.
 func (n *Mesh) derive(m *Mesh, in *tables, vips model.Row) {
-	n.describeMesh(in.mesh)
+	n.describeMesh(in.mesh, in.tls)
 	members, changes := m.members.next(in.dataplanes)
 	services, resources := m.services, m.resources
 	if *n.facts != *m.facts { // every endpoint may look different
@@ -156,12 +162,12 @@ func (n *Mesh) fold() model.Hash {
 }
 
 // describeMesh reads the Mesh object.
-func (n *Mesh) describeMesh(row model.Row) {
+func (n *Mesh) describeMesh(row model.Row, tls *tlsState) {
 	spec := &kinds.MeshSpec{}
 	if n.exists {
 		spec = model.Spec[kinds.MeshSpec](row.Object)
 	}
-	n.facts = &facts{mesh: n.name, zone: n.cp.Zone, localityAware: spec.LocalityAware()}
+	n.facts = &facts{mesh: n.name, zone: n.cp.Zone, localityAware: spec.LocalityAware(), tls: tls}
 	n.mode = spec.MeshServicesMode()
 	f := &MeshFacts{
 		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), LocalityAware: spec.LocalityAware(),

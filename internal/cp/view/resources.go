@@ -88,7 +88,7 @@ func (s *meshService) describe(f *facts, old *meshService) *meshService {
 		d := resourceDestination(o, kinds.MeshService.Name, p.SectionName(), uint32(p.Port))
 		d.Protocol = ir.ParseProtocol(p.Protocol())
 		d.Identities = identities
-		d.TLSReady = remote || (status != nil && status.TLS.Status == kinds.TLSReady)
+		d.TLSReady = remote || (status != nil && status.TLS.Status == kinds.TLSReady) || s.speakTLS(f)
 		d.SNI = resourceSNI(sniName(o), o.Meta.Mesh, d.Port, "ms")
 		s.res.Ports = append(s.res.Ports, d.seal())
 		s.endpoints = append(s.endpoints, newEndpoints(s.portEndpoints(p, f)))
@@ -97,6 +97,18 @@ func (s *meshService) describe(f *facts, old *meshService) *meshService {
 		s.share(old)
 	}
 	return s
+}
+
+// speakTLS tells whether all proxies that the service selects do.
+func (s *meshService) speakTLS(f *facts) bool {
+	for _, m := range s.members {
+		for _, name := range m.services {
+			if !f.tls.ready(name) {
+				return false
+			}
+		}
+	}
+	return f.tls != nil
 }
 
 // share takes over equal parts, so that they need not be compared again.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
 
@@ -126,6 +127,7 @@ func newService(name string, list []*member, f *facts, old *service) *service {
 		Destination: ir.Destination{Mesh: f.mesh, Name: name},
 		Protocol:    protocol,
 		Identities:  []string{name},
+		TLSReady:    f.tls.ready(name),
 	}).seal()
 	if old.dest != nil && old.dest.hash == s.dest.hash {
 		s.dest = old.dest
@@ -138,6 +140,32 @@ type facts struct {
 	mesh, zone string
 	// localityAware puts endpoints of other zones behind those of the own zone.
 	localityAware bool
+	// tls tells which services speak the mesh's TLS.
+	tls *tlsState
+}
+
+// tlsState tells which services can be talked to with TLS where plain text is
+// accepted too. nil = it is not known yet, then none.
+type tlsState struct{ plain []string }
+
+func (s *tlsState) ready(service string) bool {
+	if s == nil {
+		return false
+	}
+	_, plain := slices.BinarySearch(s.plain, service)
+	return !plain
+}
+
+// nextTLSState returns the state that a mesh's trust tells, which is old if nothing
+// differs, so that states can be compared by their address.
+func nextTLSState(trust *kinds.MeshTrust, old *tlsState) *tlsState {
+	switch {
+	case trust == nil:
+		return nil
+	case old != nil && slices.Equal(old.plain, trust.Plain):
+		return old
+	}
+	return &tlsState{plain: trust.Plain}
 }
 
 func (f *facts) local(e ir.Endpoint) ir.Endpoint {

@@ -1,0 +1,182 @@
+package identity
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"weft/internal/cp/state"
+	"weft/internal/cp/store"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+)
+
+// Keeper makes the key pairs of builtin authorities, as Secrets of their meshes,
+// and new ones long before they end. The leader runs it where meshes are written:
+// at global, or in a zone that stands alone.
+type Keeper struct {
+	Store store.Store
+	State *state.State
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+const (
+	// renewAuthorityAfter is the share of an authority's life after which it is
+	// replaced. What it signed stays good until it is signed anew.
+	renewAuthorityAfter = 0.8
+	keeperRound         = time.Hour
+	keeperPause         = 2 * time.Second
+)
+
+// Run follows the snapshots until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-k.State.Ready():
+	}
+	for ctx.Err() == nil {
+		snap := k.State.Current()
+		wait := keeperRound
+		for _, row := range snap.Table(kinds.Mesh, "").Rows() {
+			if k.settled(snap, row.Object) {
+				continue
+			}
+			if err := k.Ensure(ctx, row.Object); err != nil && ctx.Err() == nil {
+				k.Log.Warn("the keys of a mesh's builtin authorities could not be made; trying again", "mesh", row.Meta.Name, "error", err)
+				wait = keeperPause
+			}
+		}
+		next, cancel := context.WithTimeout(ctx, wait)
+		_ = k.State.WaitFor(next, snap.Rev+1) // the end of the wait is no error
+		cancel()
+	}
+	return nil
+}
+
+// settled tells from a snapshot alone, without asking the store, that nothing is
+// to be done for a mesh.
+func (k *Keeper) settled(t model.Tables, mesh *model.Object) bool {
+	for _, b := range builtins(mesh) {
+		names := b.SecretNames(mesh.Meta.Name)
+		cert, _ := t.Table(kinds.Secret, mesh.Meta.Name).Get(names[0])
+		key, _ := t.Table(kinds.Secret, mesh.Meta.Name).Get(names[1])
+		if cert.Object == nil || key.Object == nil || !k.good(cert.Object, key.Object) {
+			return false
+		}
+	}
+	return true
+}
+
+func builtins(mesh *model.Object) []*kinds.CABackend {
+	mtls := model.Spec[kinds.MeshSpec](mesh).MTLS
+	if mtls == nil {
+		return nil
+	}
+	var out []*kinds.CABackend
+	for i := range mtls.Backends {
+		if mtls.Backends[i].Type == kinds.CABuiltin {
+			out = append(out, &mtls.Backends[i])
+		}
+	}
+	return out
+}
+
+// good tells whether two Secrets are a pair that lasts.
+func (k *Keeper) good(cert, key *model.Object) bool {
+	certPEM := []byte(model.Spec[kinds.SecretSpec](cert).Data)
+	block, _ := pem.Decode(certPEM)
+	if block == nil {
+		return false
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return false
+	}
+	life := c.NotAfter.Sub(c.NotBefore)
+	if k.Now().After(c.NotBefore.Add(time.Duration(float64(life) * renewAuthorityAfter))) {
+		return false
+	}
+	_, err = newKeyPair(certPEM, model.Spec[kinds.SecretSpec](key).Data)
+	return err == nil
+}
+
+// Ensure makes the key pairs of a mesh that are missing, broken or about to end.
+func (k *Keeper) Ensure(ctx context.Context, mesh *model.Object) error {
+	for _, b := range builtins(mesh) {
+		if err := k.ensure(ctx, mesh.Meta.Name, b); err != nil {
+			return fmt.Errorf("backend %q: %w", b.Name, err)
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) ensure(ctx context.Context, mesh string, b *kinds.CABackend) error {
+	names := b.SecretNames(mesh)
+	cert, err := k.get(ctx, mesh, names[0])
+	if err != nil {
+		return err
+	}
+	key, err := k.get(ctx, mesh, names[1])
+	if err != nil {
+		return err
+	}
+	if cert != nil && key != nil && k.good(cert, key) {
+		return nil
+	}
+	conf, err := b.Builtin()
+	if err != nil {
+		return fmt.Errorf("read its conf: %w", err)
+	}
+	certPEM, keyPEM, err := newBuiltin(mesh, conf, k.Now())
+	if err != nil {
+		return err
+	}
+	// Between the two writes they are no pair: then what was loaded stays in use.
+	if err := k.put(ctx, mesh, names[1], key, keyPEM); err != nil {
+		return err
+	}
+	if err := k.put(ctx, mesh, names[0], cert, certPEM); err != nil {
+		return err
+	}
+	if cert == nil {
+		k.Log.Info("made the keys of a builtin authority", "mesh", mesh, "backend", b.Name)
+	} else {
+		k.Log.Info("replaced the keys of a builtin authority that ends soon or did not fit together", "mesh", mesh, "backend", b.Name)
+	}
+	return nil
+}
+
+// get returns a Secret, nil if there is none.
+func (k *Keeper) get(ctx context.Context, mesh, name string) (*model.Object, error) {
+	o, err := k.Store.Get(ctx, kinds.Secret.Key(mesh, name))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil //nolint:nilnil // because absence is an answer here
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up secret %q: %w", name, err)
+	}
+	return o, nil
+}
+
+func (k *Keeper) put(ctx context.Context, mesh, name string, prior *model.Object, data []byte) error {
+	o := kinds.Secret.Make(mesh, name)
+	var err error
+	if prior == nil {
+		o.Spec = &kinds.SecretSpec{Data: data}
+		_, err = k.Store.Create(ctx, o)
+	} else {
+		o = prior.Clone()
+		o.Spec = &kinds.SecretSpec{Data: data}
+		_, err = k.Store.Update(ctx, o)
+	}
+	if err != nil {
+		return fmt.Errorf("write secret %q: %w", name, err)
+	}
+	return nil
+}
