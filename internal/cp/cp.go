@@ -23,6 +23,7 @@ import (
 	"weft/internal/cp/defaults"
 	"weft/internal/cp/diagnostics"
 	"weft/internal/cp/engine"
+	"weft/internal/cp/envoy"
 	"weft/internal/cp/identity"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/state"
@@ -156,7 +157,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	p.gate = &admit.Gate{
 		Reader: p.store, Global: c.IsGlobal(), Federated: c.IsFederatedZone(), Zone: p.zone(),
 		ReadOnly: c.APIServer.ReadOnly, AnyOrigin: c.Multizone.Zone.DisableOriginLabelValidation,
-		UnsafeDelete: c.Store.UnsafeDelete, ReadFile: os.ReadFile,
+		UnsafeDelete: c.Store.UnsafeDelete, ReadFile: os.ReadFile, Native: checkPatches,
 	}
 	p.cluster = &clusterID{store: p.store}
 	p.maker = defaults.New(defaults.Deps{
@@ -195,6 +196,20 @@ func (p *parts) settings() view.Settings {
 		Zone: p.zone(), InternalCIDRs: p.IPAM.KnownInternalCIDRs,
 		DNSDomain: p.DNSServer.Domain, ServiceVIPPort: uint32(p.DNSServer.ServiceVIPPort), ServiceVIPs: p.DNSServer.ServiceVIPEnabled,
 		Policies: catalog.Policies,
+	}
+}
+
+// checkPatches finds patches that are no Envoy resources.
+func checkPatches(o *model.Object, v *model.Violations) {
+	for _, p := range catalog.Policies {
+		if p.Kind != o.Kind {
+			continue
+		}
+		for _, pt := range p.Patches(o) {
+			if err := envoy.CheckPatch(pt.Patch); err != nil {
+				v.At(pt.Path...).Add("is no valid Envoy resource: %v", err)
+			}
+		}
 	}
 }
 

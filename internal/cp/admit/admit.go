@@ -42,6 +42,9 @@ type Gate struct {
 	AnyOrigin bool
 	// UnsafeDelete lets meshes go that still have proxies, and zones that are online.
 	UnsafeDelete bool
+	// Native adds what is wrong with parts of an object that only the proxy's own
+	// types can tell (patches). nil = nobody can.
+	Native func(o *model.Object, v *model.Violations)
 	// ReadFile reads files that data sources name. nil = they are refused.
 	ReadFile func(path string) ([]byte, error)
 }
@@ -75,6 +78,9 @@ func (g *Gate) Admit(ctx context.Context, o, prior *model.Object) (*model.Object
 	}
 	if out.Kind.Validate != nil {
 		out.Kind.Validate(out, &v)
+	}
+	if g.Native != nil && v.Empty() {
+		g.Native(out, &v)
 	}
 	if err := v.Err(); err != nil {
 		return nil, nil, err
