@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"weft/internal/cp/xds"
+	"weft/internal/mesh/model"
 )
 
 // ads serves the aggregated discovery service.
@@ -119,54 +121,88 @@ func (s *Server) serve(c *conn) error {
 	if err != nil || first == nil {
 		return err
 	}
-	ctx := c.stream.Context()
 	node, err := ParseNode(c.node)
 	c.node = nil
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	log := s.log.With("proxy", node.Key.String())
+	// What the stream starts ends with it, whoever ends it.
+	ctx, cancel := context.WithCancel(c.stream.Context())
+	defer cancel()
+	ses := &session{s: s, c: c, first: first, node: node, log: s.log.With("proxy", node.Key.String())}
+	defer ses.tasks.Wait()
+	defer cancel()
+	return ses.run(ctx)
+}
+
+// session is one proxy's stream from its first request to its end.
+type session struct {
+	s      *Server
+	c      *conn
+	first  *xds.Request
+	node   *Node
+	log    *slog.Logger
+	report *reporter
+	stream *xds.Stream
+	tasks  sync.WaitGroup
+}
+
+// run lets the proxy in, if it may, and serves it.
+func (n *session) run(ctx context.Context) error {
+	s := n.s
 	checked := s.rechecks.Load()
-	st, object, err := s.door.admit(ctx, node)
+	st, object, err := s.door.admit(ctx, n.node)
 	if err != nil {
-		log.Info("proxy is refused", "client", st.peer, "error", err)
+		n.log.Info("proxy is refused", "client", st.peer, "error", err)
 		return statusOf(err)
 	}
-	report := &reporter{s: s, log: log}
-	xs := xds.NewStream(c, c.delta, s.streamOptions(report))
-	report.holds = func(h xds.Holding) { s.d.Engine.Holds(node.Key, xs, h) }
-	st.end = xs.Close
+	n.report = &reporter{s: s, log: n.log}
+	n.stream = xds.NewStream(n.c, n.c.delta, s.streamOptions(n.report))
+	n.report.holds = func(h xds.Holding) { s.d.Engine.Holds(n.node.Key, n.stream, h) }
+	st.end = n.stream.Close
 	if err := s.enter(ctx, st, checked); err != nil {
-		log.Warn("stream is refused", "client", st.peer, "error", err)
+		n.log.Warn("stream is refused", "client", st.peer, "error", err)
 		return err
 	}
-	defer s.streams.leave(st)
-	if object != nil && fresh(first) {
-		object = starting(object)
-		var tasks sync.WaitGroup
-		defer tasks.Wait()
-		report.listening = sync.OnceFunc(func() { tasks.Go(func() { s.started(ctx, node.Key) }) })
-	}
-	if object != nil {
-		if err := s.register(ctx, object, st.credential); err != nil {
-			log.Warn("could not register proxy", "error", err)
-			return statusOf(fmt.Errorf("register %s: %w", node.Key, err))
+	registered := false
+	defer func() {
+		s.streams.leave(st)
+		if registered && s.running.Err() == nil {
+			s.departures.add(n.node.Key)
 		}
+	}()
+	if object != nil {
+		if err := n.register(ctx, object, st.credential); err != nil {
+			n.log.Warn("could not register proxy", "error", err)
+			return statusOf(fmt.Errorf("register %s: %w", n.node.Key, err))
+		}
+		registered = true
 	}
-	node.Versions.KumaDP.KumaCPCompatible = compatible(node.Versions.KumaDP.Version, s.d.Version)
-	report.sub = s.d.Recorder.Open(node.Key, node.Versions)
-	disconnect := s.d.Engine.Connect(node.Key, node.Metadata, xs)
-	log.Info("proxy connected", "client", st.peer, "delta", c.delta, "kuma_dp", node.Metadata.DPVersion, "envoy", node.Metadata.EnvoyVersion)
-	err = xs.Run(ctx, first)
+	return n.configure(ctx)
+}
 
-	disconnect()
-	report.sub.Close()
-	s.streams.leave(st)
-	if object != nil && s.running.Err() == nil {
-		s.departures.add(node.Key)
+// register stores the object that the proxy brought along.
+func (n *session) register(ctx context.Context, object *model.Object, credential string) error {
+	if fresh(n.first) {
+		object = starting(object)
+		n.report.listening = sync.OnceFunc(func() {
+			n.tasks.Go(func() { n.s.started(ctx, n.node.Key) })
+		})
 	}
-	s.metrics.ended(err)
-	log.Info("proxy disconnected", "cause", cause(err))
+	return n.s.register(ctx, object, credential)
+}
+
+// configure lets the engine configure the proxy until its stream ends.
+func (n *session) configure(ctx context.Context) error {
+	md, versions := n.node.Metadata, n.node.Versions
+	versions.KumaDP.KumaCPCompatible = compatible(versions.KumaDP.Version, n.s.d.Version)
+	n.report.sub = n.s.d.Recorder.Open(n.node.Key, versions)
+	defer n.report.sub.Close()
+	defer n.s.d.Engine.Connect(n.node.Key, md, n.stream)()
+	n.log.Info("proxy connected", "delta", n.c.delta, "kuma_dp", md.DPVersion, "envoy", md.EnvoyVersion)
+	err := n.stream.Run(ctx, n.first)
+	n.s.metrics.ended(err)
+	n.log.Info("proxy disconnected", "cause", cause(err))
 	return streamStatus(err)
 }
 

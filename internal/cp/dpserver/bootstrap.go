@@ -11,6 +11,7 @@ import (
 
 	"weft/internal/cp/envoy"
 	"weft/internal/cp/store"
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/manifest"
 	"weft/internal/mesh/model"
@@ -307,7 +308,7 @@ func (s *Server) bootParams(ctx context.Context, req *bootRequest, o *model.Obje
 	b := s.d.Bootstrap
 	proxyType := orDefault(req.ProxyType, typeDataplane)
 	p := envoy.BootstrapParams{
-		Mesh: o.Meta.Mesh, Name: o.Meta.Name, ProxyType: proxyTypeOf(proxyType), Service: proxyType,
+		Mesh: o.Meta.Mesh, Name: o.Meta.Name, ProxyType: ir.ProxyType(proxyType), Service: proxyType,
 		AdminAddress: b.AdminAddress, AdminPort: uint32(b.AdminPort), AdminAccessLog: b.AdminAccessLogPath,
 		DNSPort: req.DNSPort, ReadinessPort: req.ReadinessPort, AppProbeProxy: req.AppProbeProxy,
 		Resource: req.Resource, DynamicMetadata: req.DynamicMetadata, KumaDP: req.Version.KumaDP, Envoy: req.Version.Envoy,

@@ -36,7 +36,6 @@ import (
 	"weft/internal/cp/store"
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
-	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
 )
 
@@ -161,8 +160,8 @@ func New(d Deps) *Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxRecvMsgSize(maxRequestBytes), grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(requestTimeout),
-		// Thousands of connections are mostly silent: none keeps buffers of its own.
-		grpc.ReadBufferSize(0), grpc.SharedWriteBuffer(true),
+		// Thousands of connections are mostly silent; TLS has a buffer already.
+		grpc.ReadBufferSize(0),
 		grpc.ChainStreamInterceptor(s.metrics.grpc.stream, s.recoverStream),
 	)
 	discovery.RegisterAggregatedDiscoveryServiceServer(s.grpc, ads{s: s})
@@ -297,5 +296,3 @@ func (s *Server) Recheck(ctx context.Context, mesh string) {
 		st.end(status.Error(codes.Unauthenticated, "authentication failed: "+err.Error()))
 	}
 }
-
-func proxyTypeOf(name string) ir.ProxyType { return ir.ProxyType(name) }

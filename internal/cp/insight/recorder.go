@@ -127,9 +127,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	defer beat.Stop()
 	pause := firstPause
 	for ctx.Err() == nil {
-		if ok := r.write(ctx, r.due()); ok {
-			pause = firstPause
-		} else {
+		if !r.write(ctx, r.due()) {
 			// The store is away; what failed is marked again.
 			select {
 			case <-ctx.Done():
@@ -138,6 +136,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 			pause = min(2*pause, lastPause)
 			continue
 		}
+		pause = firstPause
 		timer.Reset(r.untilDue())
 		select {
 		case <-ctx.Done():

@@ -17,7 +17,7 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-// newStore returns a store with a mesh and n proxies web-0, web-1, …
+// newStore returns a store with a mesh and n proxies web-0, web-1 and so on.
 func newStore(t *testing.T, n int) store.Store {
 	t.Helper()
 	s := memory.New()

@@ -163,7 +163,7 @@ func every(ctx context.Context, interval time.Duration, log *slog.Logger, what s
 		case <-ticker.C:
 		}
 		if err := f(ctx); err != nil && ctx.Err() == nil {
-			log.Warn("could not "+what+"; trying again later", "error", err)
+			log.Warn("a task of the leader failed; trying again later", "task", what, "error", err)
 		}
 	}
 }

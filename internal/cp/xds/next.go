@@ -302,7 +302,7 @@ func (m *Machine) compare(t Type, name string, d *diff, now time.Time) {
 	}
 	delete(st.absent, name)
 	ver := short(res.Version)
-	if h.ver == ver && !(t == Endpoints && m.hungry(name)) {
+	if h.ver == ver && (t != Endpoints || !m.hungry(name)) {
 		return
 	}
 	if _, wait := st.suspect[name]; wait {
@@ -429,20 +429,18 @@ func (m *Machine) send(t Type, put []*Resource, gone []string, now time.Time, pr
 func (m *Machine) told(t Type, res *Resource) {
 	st := &m.types[t]
 	ver := short(res.Version)
-	switch t {
-	case Cluster:
-		if st.sent[res.Name].ver != ver {
-			m.starving[res.Name] = struct{}{}
-			if eds := &m.types[Endpoints]; m.subscribed(Endpoints, res.Name) {
-				eds.touched[res.Name] = struct{}{}
-				if m.delta {
-					eds.absent[res.Name] = struct{}{}
-				}
-			}
-		}
-	case Endpoints:
+	if t == Endpoints {
 		delete(m.starving, res.Name)
 		delete(st.absent, res.Name)
+	}
+	if t == Cluster && st.sent[res.Name].ver != ver {
+		m.starving[res.Name] = struct{}{}
+		if eds := &m.types[Endpoints]; m.subscribed(Endpoints, res.Name) {
+			eds.touched[res.Name] = struct{}{}
+			if m.delta {
+				eds.absent[res.Name] = struct{}{}
+			}
+		}
 	}
 	st.set(res.Name, held{ver, res})
 }

@@ -30,7 +30,6 @@ type world struct {
 	back   []*Request
 	bad    bool // some resources are bad
 	stays  bool // the client never reconnects
-	serial int
 }
 
 func newWorld(t *testing.T, seed uint64, delta, bad bool) *world {
@@ -142,9 +141,7 @@ func (w *world) trace(format string, args ...any) {
 // step lets n messages move.
 func (w *world) step(n int) {
 	for range n {
-		for _, r := range w.client.out {
-			w.back = append(w.back, r)
-		}
+		w.back = append(w.back, w.client.out...)
 		w.client.out = nil
 		for l := range w.dirty {
 			w.m.Dirty(l)
