@@ -10,6 +10,7 @@ import (
 	"weft/internal/config"
 	"weft/internal/cp/identity"
 	"weft/internal/cp/insight"
+	"weft/internal/cp/services"
 	"weft/internal/cp/vip"
 	"weft/internal/logging"
 	"weft/internal/mesh/kinds"
@@ -41,6 +42,11 @@ func (p *parts) leaderTasks() error {
 	on("virtual addresses", (&vip.Task{
 		Store: p.store, State: p.state, Zone: p.zone(), CIDR: cidr, Log: logging.Named(p.log, "vip"), Now: p.host.Now,
 	}).Run)
+	services, err := p.servicesTask()
+	if err != nil {
+		return err
+	}
+	on("services", services.Run)
 	on("dead connections", (&insight.Finalizer{
 		Store: p.store, IdleTimeout: p.Metrics.Dataplane.IdleTimeout, Log: logging.Named(p.log, "insight"), Now: p.host.Now,
 	}).Run)
@@ -49,6 +55,36 @@ func (p *parts) leaderTasks() error {
 		Log: logging.Named(p.log, "insight"), Now: p.host.Now,
 	}).Run)
 	return nil
+}
+
+// servicesTask keeps the services that are objects. Which parts of it run follows
+// from the kinds that are enabled.
+func (p *parts) servicesTask() (*services.Task, error) {
+	enabled := func(kind *model.Kind) bool { return slices.Contains(p.CoreResources.Enabled, kind.Plural) }
+	t := &services.Task{
+		Settings: services.Settings{
+			Zone:      p.zone(),
+			Generate:  p.Environment == config.Universal && enabled(kinds.MeshService),
+			Addresses: enabled(kinds.MeshService), Hostnames: enabled(kinds.HostnameGenerator),
+			GracePeriod: p.MeshService.DeletionGracePeriod, Log: logging.Named(p.log, "services"),
+		},
+		Store: p.store, Snapshots: p.state, Now: p.host.Now, Metrics: p.metrics,
+	}
+	for _, r := range []struct {
+		path, text string
+		to         *netip.Prefix
+	}{
+		{"ipam.meshService.cidr", p.IPAM.MeshService.CIDR, &t.MeshServices},
+		{"ipam.meshExternalService.cidr", p.IPAM.MeshExternalService.CIDR, &t.ExternalServices},
+		{"ipam.meshMultiZoneService.cidr", p.IPAM.MeshMultiZoneService.CIDR, &t.MeshMultiZoneServices},
+	} {
+		cidr, err := netip.ParsePrefix(r.text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.path, err)
+		}
+		*r.to = cidr
+	}
+	return t, nil
 }
 
 // awaitDefaults waits until the objects are there that every client counts on:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -341,12 +342,11 @@ func TestSwitchedOff(t *testing.T) {
 // TestFailingStore: what could not be written is written later, and only once.
 func TestFailingStore(t *testing.T) {
 	play(t, func(w *world) {
-		failures := 0
+		var failures atomic.Int64
 		w.store.fail = func(o *model.Object) error {
 			if o.Kind == kinds.MeshService || o.Kind == kinds.Config {
-				failures++
-				if failures <= 5 {
-					return fmt.Errorf("try %d: %w", failures, store.ErrUnavailable)
+				if n := failures.Add(1); n <= 5 {
+					return fmt.Errorf("try %d: %w", n, store.ErrUnavailable)
 				}
 			}
 			return nil
@@ -358,8 +358,8 @@ func TestFailingStore(t *testing.T) {
 		if a == "" || b == "" || a == b {
 			t.Errorf("addresses are %q and %q", a, b)
 		}
-		if failures <= 5 {
-			t.Errorf("only %d writes", failures)
+		if n := failures.Load(); n <= 5 {
+			t.Errorf("only %d writes", n)
 		}
 	})
 }
