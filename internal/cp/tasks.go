@@ -70,17 +70,23 @@ func (p *parts) servicesTask() (*services.Task, error) {
 		},
 		Store: p.store, Snapshots: p.state, Now: p.host.Now, Metrics: p.metrics,
 	}
-	for _, r := range []struct {
+	ranges := []struct {
 		path, text string
 		to         *netip.Prefix
 	}{
 		{"ipam.meshService.cidr", p.IPAM.MeshService.CIDR, &t.MeshServices},
 		{"ipam.meshExternalService.cidr", p.IPAM.MeshExternalService.CIDR, &t.ExternalServices},
 		{"ipam.meshMultiZoneService.cidr", p.IPAM.MeshMultiZoneService.CIDR, &t.MeshMultiZoneServices},
-	} {
+	}
+	for i, r := range ranges {
 		cidr, err := netip.ParsePrefix(r.text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.path, err)
+		}
+		for _, o := range ranges[:i] {
+			if o.to.Overlaps(cidr) {
+				return nil, fmt.Errorf("%s: %s overlaps with %s of %s, so that two services could get one address; give each a range of its own", r.path, cidr, o.to, o.path)
+			}
 		}
 		*r.to = cidr
 	}
