@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"weft/internal/dp/accesslog"
 	"weft/internal/dp/dns"
 	"weft/internal/dp/envoy"
+	"weft/internal/dp/meshmetric"
 	"weft/internal/dp/metrics"
 	"weft/internal/dp/probes"
 	"weft/internal/dp/process"
@@ -26,6 +28,7 @@ type service struct {
 	log        *slog.Logger
 	admin      *envoy.Admin
 	reporter   *readiness.Reporter // nil when turned off
+	observer   *meshmetric.Observer
 	serving    atomic.Bool
 	components []component
 	// closers give back what was opened if a later step fails.
@@ -36,7 +39,7 @@ type service struct {
 // is one clear error and Envoy finds its helpers there.
 func (p *proxy) open(ctx context.Context) (*service, error) {
 	s := &service{log: p.deps.Log, admin: envoy.NewAdmin(p.document)}
-	steps := []func(context.Context, *service) error{p.openReadiness, p.openProbes, p.openAccessLog, p.openMetrics, p.openDNS, p.openEnvoy}
+	steps := []func(context.Context, *service) error{p.openReadiness, p.openProbes, p.openAccessLog, p.openMetrics, p.openDNS, p.openEnvoy, p.openObserver}
 	for _, step := range steps {
 		if err := step(ctx, s); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -110,11 +113,11 @@ func (p *proxy) openProbes(_ context.Context, s *service) error {
 }
 
 func (p *proxy) openMetrics(_ context.Context, s *service) error {
-	if p.document.AdminPort == 0 {
-		return nil // nothing to collect from, and no listener that would ask
-	}
 	n := p.response.Sidecar.Networking
-	targets := []metrics.Target{metrics.EnvoyTarget(p.document.AdminAddress, p.document.AdminPort)}
+	var targets []metrics.Target
+	if p.document.AdminPort > 0 {
+		targets = append(targets, metrics.EnvoyTarget(p.document.AdminAddress, p.document.AdminPort))
+	}
 	for _, a := range p.response.Sidecar.Metrics.Aggregate {
 		targets = append(targets, metrics.ApplicationTarget(a.Name, cmp.Or(a.Address, n.Address), a.Port, a.Path))
 	}
@@ -124,6 +127,31 @@ func (p *proxy) openMetrics(_ context.Context, s *service) error {
 		return err
 	}
 	s.add("metrics", true, m.Run, m.Close)
+	s.observer, err = meshmetric.New(meshmetric.Options{
+		Node:         meshmetric.Node{Mesh: p.mesh, Name: p.name, Service: p.document.Cluster},
+		Version:      version.Current().Version,
+		Socket:       filepath.Join(p.dirs.sockets, metricsDocument),
+		Refresh:      p.config.Runtime.DynamicConfiguration.RefreshInterval.Duration,
+		AdminAddress: p.document.AdminAddress, AdminPort: p.document.AdminPort,
+		Address: n.Address, Dial: dialPast(n.TransparentProxy),
+		FlushTimeout: min(p.config.Dataplane.DrainTime.Duration, stopTimeout/2),
+		Log:          logging.Named(p.deps.Log, "metrics"),
+	}, p.began)
+	if err != nil {
+		return err
+	}
+	m.Observe(s.observer)
+	return nil
+}
+
+// metricsDocument is the socket on which Envoy serves what a MeshMetric policy
+// says; control planes know it under that name.
+const metricsDocument = "kuma-mesh-metric-config.sock"
+
+// openObserver comes after Envoy, so that it ends before Envoy does: the last
+// metrics go out through it.
+func (p *proxy) openObserver(_ context.Context, s *service) error {
+	s.add("metrics policy", false, s.observer.Run, nil)
 	return nil
 }
 

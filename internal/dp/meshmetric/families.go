@@ -63,6 +63,8 @@ func (c *chunker) line(line []byte) error {
 			return err
 		}
 		c.family = name
+	} else if !ok && len(line) > 0 && line[0] == '#' {
+		return nil // a remark
 	}
 	c.text.Write(line)
 	c.text.WriteByte('\n')

@@ -1,5 +1,7 @@
 // Package metrics answers a scrape of one proxy with the metrics of Envoy and
 // of the applications beside it. Envoy forwards scrapes over a unix socket.
+// What a Mesh or Dataplane asked for is answered here; scrapes that a MeshMetric
+// policy asked for are passed on.
 // Requests may run in parallel; targets of one request are asked in parallel.
 package metrics
 
@@ -15,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,6 +63,7 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 type Server struct {
 	listener net.Listener
 	targets  []Target
+	observed http.Handler
 	client   *http.Client
 	log      *slog.Logger
 }
@@ -79,6 +83,13 @@ func Listen(path string, targets []Target, dial Dial, log *slog.Logger) (*Server
 		client: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 1, IdleConnTimeout: 2 * time.Minute}},
 	}, nil
 }
+
+// observedPath begins the paths that belong to a MeshMetric policy.
+const observedPath = "/meshmetric"
+
+// Observe leaves scrapes that a MeshMetric policy asked for to h. It is called
+// before Run.
+func (s *Server) Observe(h http.Handler) { s.observed = h }
 
 // Close gives the socket back when Run was never called.
 func (s *Server) Close() error { return s.listener.Close() }
@@ -107,7 +118,11 @@ type part struct {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), timeout(r.Header))
+	if s.observed != nil && strings.HasPrefix(r.URL.Path, observedPath) {
+		s.observed.ServeHTTP(w, r)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), Timeout(r.Header))
 	defer cancel()
 	parts := make([]*part, len(s.targets))
 	var wait sync.WaitGroup
@@ -131,8 +146,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body) // a scraper that left is not our concern
 }
 
-// timeout is a little less than what the scraper grants.
-func timeout(h http.Header) time.Duration {
+// Timeout is a little less than what the scraper grants.
+func Timeout(h http.Header) time.Duration {
 	seconds, err := strconv.ParseFloat(h.Get("X-Prometheus-Scrape-Timeout-Seconds"), 64)
 	if err != nil || seconds <= 0 || seconds > 3600 {
 		return defaultTimeout
