@@ -6,7 +6,9 @@ package xdsclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -88,7 +90,7 @@ func (c *Client) Run(ctx context.Context, conn grpc.ClientConnInterface) error {
 	first := c.hello()
 	c.mu.Unlock()
 	for _, r := range first {
-		if err := w.send(r); err != nil {
+		if err := say(w, r); err != nil {
 			return err
 		}
 	}
@@ -98,11 +100,23 @@ func (c *Client) Run(ctx context.Context, conn grpc.ClientConnInterface) error {
 			return err
 		}
 		for _, answer := range c.take(r) {
-			if err := w.send(answer); err != nil {
+			if err := say(w, answer); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// say sends a request. If the server has ended the stream it returns why, which
+// only receiving tells.
+func say(w wire, r request) error {
+	err := w.send(r)
+	for errors.Is(err, io.EOF) {
+		if _, err := w.recv(); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // request and response are what both protocols share.
