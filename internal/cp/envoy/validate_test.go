@@ -36,7 +36,7 @@ func TestEnvoyAccepts(t *testing.T) {
 		var c recorded
 		corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
 		objects := corpus.Inputs(t, filepath.Join(root, name, "input.yaml"))
-		v := view.NewMesh(c.Mesh, settings()).Next(withVIPs(t, c.Mesh, objects))
+		v := view.NewMesh(c.Mesh, settings()).Next(led(t, c.Mesh, objects))
 		for _, o := range objects {
 			if o.Kind != kinds.Dataplane || o.Meta.Mesh != c.Mesh || o.Meta.Name == "hosted-1" {
 				continue // hosted-1 is at a host name, which has to be resolved first

@@ -30,12 +30,7 @@ type pools struct {
 // openPools returns the pools as they were left, with the addresses that
 // services have.
 func (r *run) openPools(ctx context.Context, now time.Time) (*pools, error) {
-	p := &pools{
-		of: map[string]*vip.Pool{}, marks: map[string]vip.Mark{},
-		ranges: map[string]netip.Prefix{
-			kinds.MeshService.Name: r.MeshServices, kinds.MeshMultiZoneService.Name: r.MeshMultiZoneServices, kinds.MeshExternalService.Name: r.ExternalServices,
-		},
-	}
+	marks := map[string]vip.Mark{}
 	key := kinds.Config.Key("", marksName)
 	o, err := r.Store.Get(ctx, key)
 	switch {
@@ -43,13 +38,25 @@ func (r *run) openPools(ctx context.Context, now time.Time) (*pools, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	default:
-		p.stored = o
-		if err := json.Unmarshal([]byte(model.Spec[kinds.ConfigSpec](o).Config), &p.marks); err != nil {
+		if err := json.Unmarshal([]byte(model.Spec[kinds.ConfigSpec](o).Config), &marks); err != nil {
 			// The addresses that services have tell enough to go on: everything up
 			// to the highest counts as given out.
 			r.Log.Error("cannot read how far the ranges of virtual addresses were given out; it is written anew", "config", marksName, "error", err)
-			p.marks = map[string]vip.Mark{}
+			marks = map[string]vip.Mark{}
 		}
+	}
+	p := r.newPools(now, marks)
+	p.stored = o
+	return p, nil
+}
+
+// newPools returns pools that were given out as far as the marks say.
+func (r *run) newPools(now time.Time, marks map[string]vip.Mark) *pools {
+	p := &pools{
+		of: map[string]*vip.Pool{}, marks: marks,
+		ranges: map[string]netip.Prefix{
+			kinds.MeshService.Name: r.MeshServices, kinds.MeshMultiZoneService.Name: r.MeshMultiZoneServices, kinds.MeshExternalService.Name: r.ExternalServices,
+		},
 	}
 	for i, k := range serviceKinds {
 		var mark *vip.Mark
@@ -58,7 +65,7 @@ func (r *run) openPools(ctx context.Context, now time.Time) (*pools, error) {
 		}
 		p.of[k.Name] = vip.NewPool(p.ranges[k.Name], mark, r.holders(i), now)
 	}
-	return p, nil
+	return p
 }
 
 // holders returns the addresses that the services of a kind have, from the oldest.

@@ -145,22 +145,22 @@ func (r *run) pass(ctx context.Context, snap *state.Snapshot) (next time.Time, e
 }
 
 // follow moves all meshes to a newer snapshot.
-func (r *run) follow(snap *state.Snapshot, now time.Time) {
-	table := snap.Table(kinds.HostnameGenerator, "")
+func (r *run) follow(t model.Tables, now time.Time) {
+	table := t.Table(kinds.HostnameGenerator, "")
 	if r.generators == nil || table.Hash() != r.generators.Hash() {
 		r.generators, r.gs = table, generatorsOf(table)
 		for _, m := range r.meshes {
 			m.dirty, m.named = true, [3]map[string]naming{}
 		}
 	}
-	rows := snap.Table(kinds.Mesh, "")
+	rows := t.Table(kinds.Mesh, "")
 	for _, row := range rows.Rows() {
 		m := r.meshes[row.Meta.Name]
 		if m == nil {
 			m = newMesh(row.Meta.Name, &r.Settings)
 			r.meshes[m.name] = m
 		}
-		m.follow(row, snap, now)
+		m.follow(row, t, now)
 	}
 	for name := range r.meshes {
 		if _, ok := rows.Get(name); !ok {

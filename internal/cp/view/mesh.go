@@ -41,7 +41,7 @@ type Mesh struct {
 
 // sources are the hashes of the tables that a view was derived from.
 type sources struct {
-	mesh, dataplanes, services, multiZone, external, outside, secrets, vips, trust, clientTags model.Hash
+	mesh, dataplanes, services, multiZone, external, outside, egresses, secrets, vips, trust, clientTags model.Hash
 }
 
 // NewMesh returns the view of a mesh of which nothing is known yet.
@@ -67,9 +67,9 @@ func (m *Mesh) ConfigHash() model.Hash { return m.configHash }
 
 // tables are the tables that a view is derived from, besides those of policies.
 type tables struct {
-	mesh                                                              model.Row
-	dataplanes, services, multiZone, external, outside, secrets, vips *model.Table
-	tls                                                               *tlsState
+	mesh                                                                  model.Row
+	dataplanes, services, multiZone, external, outside, egresses, secrets *model.Table
+	tls                                                                   *tlsState
 }
 
 // Next returns the view for newer tables: m itself if nothing changed.
@@ -82,13 +82,17 @@ func (m *Mesh) Next(t model.Tables) *Mesh {
 		multiZone:  t.Table(kinds.MeshMultiZoneService, m.name),
 		external:   t.Table(kinds.MeshExternalService, m.name),
 		outside:    t.Table(kinds.ExternalService, m.name),
+		egresses:   model.EmptyTable,
 		secrets:    t.Table(kinds.Secret, m.name),
+	}
+	if in.external.Len() > 0 {
+		in.egresses = t.Table(kinds.ZoneEgress, "")
 	}
 	vips, _ := t.Table(kinds.Config, "").Get(VIPConfigName(m.name))
 	trust, _ := t.Table(kinds.Config, "").Get(kinds.TrustName(m.name))
 	src := sources{
 		mesh: row.Hash, dataplanes: in.dataplanes.Hash(), services: in.services.Hash(),
-		multiZone: in.multiZone.Hash(), external: in.external.Hash(), outside: in.outside.Hash(),
+		multiZone: in.multiZone.Hash(), external: in.external.Hash(), outside: in.outside.Hash(), egresses: in.egresses.Hash(),
 		secrets: in.secrets.Hash(), vips: vips.Hash, trust: trust.Hash, clientTags: m.clientTags(t),
 	}
 	policies := policy.NewIndexes(m.cp.Policies, m.name, t, m.policies)
@@ -167,7 +171,7 @@ func (n *Mesh) describeMesh(row model.Row, tls *tlsState) {
 	if n.exists {
 		spec = model.Spec[kinds.MeshSpec](row.Object)
 	}
-	n.facts = &facts{mesh: n.name, zone: n.cp.Zone, localityAware: spec.LocalityAware(), tls: tls}
+	n.facts = &facts{mesh: n.name, zone: n.cp.Zone, localityAware: spec.LocalityAware(), mtls: spec.EnabledCA() != nil, tls: tls}
 	n.mode = spec.MeshServicesMode()
 	f := &MeshFacts{
 		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), LocalityAware: spec.LocalityAware(),
@@ -193,7 +197,7 @@ func (n *Mesh) describeMesh(row model.Row, tls *tlsState) {
 // endpoints, are made of differs.
 func (n *Mesh) sameDestinations(m *Mesh) bool {
 	a, b := n.src, m.src
-	if a.multiZone != b.multiZone || a.external != b.external || a.outside != b.outside || a.secrets != b.secrets {
+	if a.multiZone != b.multiZone || a.external != b.external || a.outside != b.outside || a.egresses != b.egresses || a.secrets != b.secrets {
 		return false
 	}
 	if *n.facts != *m.facts || len(n.services) != len(m.services) || len(n.resources.byName) != len(m.resources.byName) {
@@ -235,7 +239,11 @@ func (n *Mesh) describeDestinations(m *Mesh, in *tables) {
 		}
 	}
 	for _, row := range in.external.Rows() {
-		resources[row.Kind.Name] = append(resources[row.Kind.Name], external(row))
+		res := external(row)
+		resources[row.Kind.Name] = append(resources[row.Kind.Name], res)
+		if n.mesh.MTLS { // the egress tells services apart by their SNI
+			n.joined[res.Ports[0].Key()] = newEndpoints(egressEndpoints(in.egresses, row.Object, n.facts))
+		}
 	}
 	for _, rs := range resources {
 		slices.SortFunc(rs, byAge)

@@ -65,7 +65,7 @@ func (w *world) drop(kind *model.Kind, name string) {
 func (w *world) edit() {
 	service := w.pick("a", "b", "c")
 	n := w.rnd.IntN(6)
-	switch w.rnd.IntN(14) {
+	switch w.rnd.IntN(16) {
 	case 0, 1, 2, 3, 4:
 		w.put(w.dataplane(n, service))
 	case 5:
@@ -86,12 +86,17 @@ func (w *world) edit() {
 	case 10:
 		w.drop(kinds.ExternalService, "es")
 	case 11:
-		w.put(fmt.Sprintf(`{"type": "Mesh", "name": "m", "routing": {"localityAwareLoadBalancing": %v}}`, n%2 == 0))
+		mtls := w.pick("", `, "mtls": {"enabledBackend": "ca", "backends": [{"name": "ca", "type": "builtin", "mode": "PERMISSIVE"}]}`)
+		w.put(fmt.Sprintf(`{"type": "Mesh", "name": "m", "routing": {"localityAwareLoadBalancing": %v}%s}`, n%2 == 0, mtls))
 	case 12:
 		w.put(fmt.Sprintf(`{"type": "MeshTimeout", "mesh": "m", "name": "mt", "spec": {"targetRef": {"kind": "MeshSubset", "tags": {"kuma.io/service": "%s"}},
 			"to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "%ds"}}]}}`, service, n+1))
 	case 13:
-		w.put(fmt.Sprintf(`{"type": "MeshExternalService", "mesh": "m", "name": "mes", "spec": {"match": {"port": %d}}}`, n+1))
+		w.put(fmt.Sprintf(`{"type": "MeshExternalService", "mesh": "m", "name": "mes", "labels": {"l": "%s"}, "spec": {"match": {"port": %d}}}`, w.pick("x", "y"), 80+n%2))
+	case 14:
+		w.put(fmt.Sprintf(`{"type": "ZoneEgress", "name": "e%d", "zone": "%s", "networking": {"address": "10.1.0.%d", "port": 10002}}`, n%2, w.pick("z", "y", ""), n))
+	case 15:
+		delete(w.objects, kinds.ZoneEgress.Key("", fmt.Sprint("e", n%2)))
 	}
 }
 
@@ -135,7 +140,8 @@ func dests() []ir.DestKey {
 	for _, s := range []string{"a", "b", "c", "out"} {
 		out = append(out, ir.DestKey{Mesh: "m", Name: s}, ir.DestKey{Kind: "MeshService", Mesh: "m", Name: "ms-" + s, Section: "80"})
 	}
-	return append(out, ir.DestKey{Kind: "MeshMultiZoneService", Mesh: "m", Name: "mz", Section: "80"})
+	return append(out, ir.DestKey{Kind: "MeshMultiZoneService", Mesh: "m", Name: "mz", Section: "80"},
+		ir.DestKey{Kind: "MeshExternalService", Mesh: "m", Name: "mes", Section: "80"})
 }
 
 // TestNextEqualsColdStart edits at random and requires that the view which grew

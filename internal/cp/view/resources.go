@@ -310,6 +310,21 @@ func external(row model.Row) *Resource {
 	return &Resource{Object: o, Ports: []*Destination{d.seal()}}
 }
 
+// egressEndpoints are the egresses of the own zone, by which clients reach a
+// MeshExternalService.
+func egressEndpoints(t *model.Table, o *model.Object, f *facts) []ir.Endpoint {
+	var out []ir.Endpoint
+	for _, row := range t.Rows() {
+		spec := model.Spec[kinds.ZoneEgressSpec](row.Object)
+		if n := spec.Networking; n != nil && n.Address != "" && !spec.RemoteTo(f.zone) {
+			out = append(out, ir.Endpoint{
+				Address: n.Address, Port: n.Port, Weight: 1, Tags: o.Meta.Labels, Zone: o.Label(model.LabelZone),
+			})
+		}
+	}
+	return out
+}
+
 // byAge orders from the oldest, then by name.
 func byAge(a, b *Resource) int {
 	return cmp.Or(a.Object.Meta.Created.Compare(b.Object.Meta.Created), cmp.Compare(a.Object.Meta.Name, b.Object.Meta.Name))

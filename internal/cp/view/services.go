@@ -140,6 +140,7 @@ type facts struct {
 	mesh, zone string
 	// localityAware puts endpoints of other zones behind those of the own zone.
 	localityAware bool
+	mtls          bool
 	// tls tells which services speak the mesh's TLS.
 	tls *tlsState
 }
