@@ -412,10 +412,14 @@ type load struct {
 
 func startLoad(t testing.TB, url string, workers int) *load {
 	t.Helper()
+	return startLoadWith(t, url, workers, &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: workers}})
+}
+
+func startLoadWith(t testing.TB, url string, workers int, client *http.Client) *load {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{bodies: map[string]int{}}
 	var wg sync.WaitGroup
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
 	for range workers {
 		wg.Go(func() {
 			for ctx.Err() == nil {

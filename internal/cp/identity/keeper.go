@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"weft/internal/cp/state"
@@ -18,11 +19,18 @@ import (
 // Keeper makes the key pairs of builtin authorities, as Secrets of their meshes,
 // and new ones long before they end. The leader runs it where meshes are written:
 // at global, or in a zone that stands alone.
+//
+// The API calls Ensure when it wrote a mesh, so that its keys are there at once.
+// Of several that make the keys of a backend, he wins who wrote the private key.
 type Keeper struct {
 	Store store.Store
 	State *state.State
 	Log   *slog.Logger
 	Now   func() time.Time
+
+	mu sync.Mutex // one pair at a time
+	// odd is since when a pair is not whole, by the name of its certificate.
+	odd map[model.Key]time.Time
 }
 
 const (
@@ -31,6 +39,8 @@ const (
 	renewAuthorityAfter = 0.8
 	keeperRound         = time.Hour
 	keeperPause         = 2 * time.Second
+	// oddFor is for how long a pair may be not whole: somebody may be writing it.
+	oddFor = 10 * time.Second
 )
 
 // Run follows the snapshots until ctx ends.
@@ -47,10 +57,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 			if k.settled(snap, row.Object) {
 				continue
 			}
-			if err := k.Ensure(ctx, row.Object); err != nil && ctx.Err() == nil {
-				k.Log.Warn("the keys of a mesh's builtin authorities could not be made; trying again", "mesh", row.Meta.Name, "error", err)
-				wait = keeperPause
+			err := k.Ensure(ctx, row.Object)
+			if err == nil {
+				err = k.repair(ctx, row.Object)
 			}
+			if err != nil && ctx.Err() == nil {
+				k.Log.Warn("the keys of a mesh's builtin authorities could not be made; trying again", "mesh", row.Meta.Name, "error", err)
+			}
+			wait = keeperPause
 		}
 		next, cancel := context.WithTimeout(ctx, wait)
 		_ = k.State.WaitFor(next, snap.Rev+1) // the end of the wait is no error
@@ -106,29 +120,69 @@ func (k *Keeper) good(cert, key *model.Object) bool {
 	return err == nil
 }
 
-// Ensure makes the key pairs of a mesh that are missing, broken or about to end.
+// Ensure makes the key pairs of a mesh that do not exist.
 func (k *Keeper) Ensure(ctx context.Context, mesh *model.Object) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, b := range builtins(mesh) {
-		if err := k.ensure(ctx, mesh.Meta.Name, b); err != nil {
+		cert, key, err := k.pair(ctx, mesh.Meta.Name, b)
+		if err == nil && cert == nil && key == nil {
+			err = k.make(ctx, mesh.Meta.Name, b, nil, nil)
+		}
+		if err != nil && !errors.Is(err, store.ErrExists) { // else somebody else was faster
 			return fmt.Errorf("backend %q: %w", b.Name, err)
 		}
 	}
 	return nil
 }
 
-func (k *Keeper) ensure(ctx context.Context, mesh string, b *kinds.CABackend) error {
+// repair replaces the key pairs of a mesh that end soon, or are not whole for a while.
+func (k *Keeper) repair(ctx context.Context, mesh *model.Object) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.odd == nil {
+		k.odd = map[model.Key]time.Time{}
+	}
+	for _, b := range builtins(mesh) {
+		id := kinds.Secret.Key(mesh.Meta.Name, b.SecretNames(mesh.Meta.Name)[0])
+		cert, key, err := k.pair(ctx, mesh.Meta.Name, b)
+		if err != nil {
+			return err
+		}
+		if cert != nil && key != nil && k.good(cert, key) {
+			delete(k.odd, id)
+			continue
+		}
+		since, known := k.odd[id]
+		if !known {
+			k.odd[id] = k.Now()
+			continue
+		}
+		if k.Now().Sub(since) < oddFor {
+			continue
+		}
+		if err := k.make(ctx, mesh.Meta.Name, b, cert, key); err != nil {
+			return fmt.Errorf("backend %q: %w", b.Name, err)
+		}
+		delete(k.odd, id)
+	}
+	return nil
+}
+
+// pair returns the Secrets of a backend, nil for what does not exist.
+func (k *Keeper) pair(ctx context.Context, mesh string, b *kinds.CABackend) (cert, key *model.Object, err error) {
 	names := b.SecretNames(mesh)
-	cert, err := k.get(ctx, mesh, names[0])
-	if err != nil {
-		return err
+	if cert, err = k.get(ctx, mesh, names[0]); err != nil {
+		return nil, nil, err
 	}
-	key, err := k.get(ctx, mesh, names[1])
-	if err != nil {
-		return err
+	if key, err = k.get(ctx, mesh, names[1]); err != nil {
+		return nil, nil, err
 	}
-	if cert != nil && key != nil && k.good(cert, key) {
-		return nil
-	}
+	return cert, key, nil
+}
+
+// make writes a new key pair in place of the one given.
+func (k *Keeper) make(ctx context.Context, mesh string, b *kinds.CABackend, cert, key *model.Object) error {
 	conf, err := b.Builtin()
 	if err != nil {
 		return fmt.Errorf("read its conf: %w", err)
@@ -137,6 +191,7 @@ func (k *Keeper) ensure(ctx context.Context, mesh string, b *kinds.CABackend) er
 	if err != nil {
 		return err
 	}
+	names := b.SecretNames(mesh)
 	// Between the two writes they are no pair: then what was loaded stays in use.
 	if err := k.put(ctx, mesh, names[1], key, keyPEM); err != nil {
 		return err
@@ -147,7 +202,7 @@ func (k *Keeper) ensure(ctx context.Context, mesh string, b *kinds.CABackend) er
 	if cert == nil {
 		k.Log.Info("made the keys of a builtin authority", "mesh", mesh, "backend", b.Name)
 	} else {
-		k.Log.Info("replaced the keys of a builtin authority that ends soon or did not fit together", "mesh", mesh, "backend", b.Name)
+		k.Log.Info("replaced the keys of a builtin authority, which end soon or did not fit together", "mesh", mesh, "backend", b.Name)
 	}
 	return nil
 }
