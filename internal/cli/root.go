@@ -17,6 +17,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"weft/internal/tproxy"
 )
 
 // App is what commands act on.
@@ -32,6 +34,7 @@ type App struct {
 	apiTimeout time.Duration
 	logLevel   string
 	settings   *settings
+	host       *tproxy.Host // nil = this one
 }
 
 // Command returns the root command.
@@ -61,7 +64,8 @@ func Command(a *App) *cobra.Command {
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	root.AddCommand(a.configCommand(), a.getCommand(), a.applyCommand(), a.deleteCommand(), a.inspectCommand(),
-		a.exportCommand(), a.generateCommand(), a.completionCommand(), a.versionCommand())
+		a.exportCommand(), a.generateCommand(), a.completionCommand(), a.versionCommand(),
+		a.installCommand(), a.uninstallCommand())
 	return root
 }
 

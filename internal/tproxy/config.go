@@ -10,6 +10,7 @@ package tproxy
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -24,35 +25,35 @@ const envPrefix = "KUMA_TRANSPARENT_PROXY_"
 // backend, keepReachable, selfTest and excludeInterfaces, which are ours.
 type Config struct {
 	// User that runs kuma-dp, by name or number; empty = 5678, or else kuma-dp.
-	KumaDPUser string `json:"kumaDPUser" env:"KUMA_DP_USER"`
+	KumaDPUser string `json:"kumaDPUser" env:"KUMA_TRANSPARENT_PROXY_KUMA_DP_USER"`
 	// Families whose connections are redirected: dualstack or ipv4.
-	IPFamilyMode FamilyMode `json:"ipFamilyMode" env:"IP_FAMILY_MODE"`
+	IPFamilyMode FamilyMode `json:"ipFamilyMode" env:"KUMA_TRANSPARENT_PROXY_IP_FAMILY_MODE"`
 	// What changes the kernel's rules: auto, nft, iptables-nft or iptables-legacy.
-	Backend       BackendName   `json:"backend" env:"BACKEND"`
-	Redirect      Redirect      `json:"redirect" env:"REDIRECT"`
-	KeepReachable KeepReachable `json:"keepReachable" env:"KEEP_REACHABLE"`
-	SelfTest      SelfTest      `json:"selfTest" env:"SELF_TEST"`
-	EBPF          EBPF          `json:"ebpf" env:"EBPF"`
+	Backend       BackendName   `json:"backend" env:"KUMA_TRANSPARENT_PROXY_BACKEND"`
+	Redirect      Redirect      `json:"redirect" env:"KUMA_TRANSPARENT_PROXY_REDIRECT"`
+	KeepReachable KeepReachable `json:"keepReachable" env:"KUMA_TRANSPARENT_PROXY_KEEP_REACHABLE"`
+	SelfTest      SelfTest      `json:"selfTest" env:"KUMA_TRANSPARENT_PROXY_SELF_TEST"`
+	EBPF          EBPF          `json:"ebpf" env:"KUMA_TRANSPARENT_PROXY_EBPF"`
 	// If true, packets that belong to no connection are dropped.
-	DropInvalidPackets bool `json:"dropInvalidPackets" env:"DROP_INVALID_PACKETS"`
+	DropInvalidPackets bool `json:"dropInvalidPackets" env:"KUMA_TRANSPARENT_PROXY_DROP_INVALID_PACKETS"`
 	// If true, rules of iptables are written with long options.
-	Verbose bool `json:"verbose" env:"VERBOSE"`
+	Verbose bool `json:"verbose" env:"KUMA_TRANSPARENT_PROXY_VERBOSE"`
 	// If true, rules are only printed.
-	DryRun bool `json:"dryRun" env:"DRY_RUN"`
-	Log    Log  `json:"log" env:"LOG"`
+	DryRun bool `json:"dryRun" env:"KUMA_TRANSPARENT_PROXY_DRY_RUN"`
+	Log    Log  `json:"log" env:"KUMA_TRANSPARENT_PROXY_LOG"`
 	// Seconds to wait for the lock of iptables-legacy; 0 = do not wait.
-	Wait uint `json:"wait" env:"WAIT"`
+	Wait uint `json:"wait" env:"KUMA_TRANSPARENT_PROXY_WAIT"`
 	// Microseconds between attempts to get the lock; 0 = as iptables likes.
-	WaitInterval uint  `json:"waitInterval" env:"WAIT_INTERVAL"`
-	Retry        Retry `json:"retry" env:"RETRY"`
+	WaitInterval uint  `json:"waitInterval" env:"KUMA_TRANSPARENT_PROXY_WAIT_INTERVAL"`
+	Retry        Retry `json:"retry" env:"KUMA_TRANSPARENT_PROXY_RETRY"`
 	// If true, rules are also kept in firewalld's direct rules.
-	StoreFirewalld bool `json:"storeFirewalld" env:"STORE_FIREWALLD"`
+	StoreFirewalld bool `json:"storeFirewalld" env:"KUMA_TRANSPARENT_PROXY_STORE_FIREWALLD"`
 	// Programs to use instead of those found: iptables, iptables-save,
 	// iptables-restore, ip6tables, ip6tables-save, ip6tables-restore.
-	IptablesExecutables Executables `json:"iptablesExecutables" env:"IPTABLES_EXECUTABLES"`
-	Comments            Comments    `json:"comments" env:"COMMENTS"`
+	IptablesExecutables Executables `json:"iptablesExecutables" env:"KUMA_TRANSPARENT_PROXY_IPTABLES_EXECUTABLES"`
+	Comments            Comments    `json:"comments" env:"KUMA_TRANSPARENT_PROXY_COMMENTS"`
 	// If true, the user is not looked up on this host.
-	CNIMode bool `json:"cniMode" env:"CNI_MODE"`
+	CNIMode bool `json:"cniMode" env:"KUMA_TRANSPARENT_PROXY_CNI_MODE"`
 }
 
 // Redirect says what is redirected.
@@ -189,6 +190,40 @@ func (c *Config) Load(file []byte, environ []string) (warnings []string, err err
 		warnings = res.Warnings
 	}
 	return warnings, err
+}
+
+// Variables returns the names of all variables that Load knows.
+func Variables() []string {
+	var out []string
+	for _, f := range loader.Fields(new(Config), envPrefix) {
+		if f.Env != "" {
+			out = append(out, f.Env)
+		}
+	}
+	return out
+}
+
+// Changed returns the settings that are not as Default(false) has them, as a tree
+// that Load reads.
+func (c *Config) Changed() map[string]any {
+	return changed(loader.Dump(Default(false)), loader.Dump(c))
+}
+
+func changed(was, is map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range is {
+		if group, ok := v.(map[string]any); ok {
+			before, _ := was[k].(map[string]any)
+			if sub := changed(before, group); len(sub) > 0 {
+				out[k] = sub
+			}
+			continue
+		}
+		if !reflect.DeepEqual(v, was[k]) {
+			out[k] = v
+		}
+	}
+	return out
 }
 
 // Executables maps the names of programs to paths.

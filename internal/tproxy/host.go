@@ -3,12 +3,15 @@ package tproxy
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +25,9 @@ type Host struct {
 	// Linux and Root tell what is possible at all.
 	Linux, Root bool
 	ReadFile    func(name string) ([]byte, error)
+	WriteFile   func(name string, text []byte, mode fs.FileMode) error
+	RemoveFile  func(name string) error
+	Glob        func(pattern string) ([]string, error)
 	Interfaces  func() ([]Interface, error)
 	// LookupUser returns the id of a user by number or name.
 	LookupUser func(ctx context.Context, who string) (uid uint32, ok bool)
@@ -44,7 +50,8 @@ type Interface struct {
 func ThisHost() *Host {
 	return &Host{
 		Linux: runtime.GOOS == "linux", Root: os.Geteuid() == 0,
-		ReadFile: os.ReadFile, Interfaces: interfaces, LookupUser: lookupUser, Run: backend.Exec,
+		ReadFile: os.ReadFile, WriteFile: os.WriteFile, RemoveFile: os.Remove, Glob: filepath.Glob,
+		Interfaces: interfaces, LookupUser: lookupUser, Run: backend.Exec,
 		AddSource: addSource, RemoveSource: removeSource,
 	}
 }
@@ -139,16 +146,9 @@ func (c *Config) facts(ctx context.Context, h *Host) (f *Facts, warnings []strin
 	if err != nil {
 		return nil, nil, err
 	}
-	six := false
 	for _, i := range list {
-		if i.Loopback {
-			if f.Loopback == "" {
-				f.Loopback = i.Name
-			}
-			continue
-		}
-		for _, a := range i.Addrs {
-			six = six || a.Is6() && !a.Is4In6()
+		if i.Loopback && f.Loopback == "" {
+			f.Loopback = i.Name
 		}
 	}
 	if f.Loopback == "" {
@@ -156,10 +156,15 @@ func (c *Config) facts(ctx context.Context, h *Host) (f *Facts, warnings []strin
 	}
 	switch {
 	case c.IPFamilyMode == IPv4Only:
-	case !six:
-		warnings = append(warnings, "IPv6 is left out: no interface has an IPv6 address")
+	case !hasIPv6(list):
+		if c.Verbose { // most hosts without IPv6 want none
+			warnings = append(warnings, "IPv6 is left out: no interface has an IPv6 address")
+		}
 	default:
 		f.Families = append(f.Families, rules.IPv6)
+	}
+	if c.KeepReachable.Enabled {
+		f.SSHPorts = h.sshPorts()
 	}
 	if c.Redirect.DNS.Enabled || c.Redirect.DNS.CaptureAll {
 		text, err := h.ReadFile(c.Redirect.DNS.ResolvConfigPath)
@@ -169,6 +174,23 @@ func (c *Config) facts(ctx context.Context, h *Host) (f *Facts, warnings []strin
 		f.Resolvers = nameServers(text)
 	}
 	return f, warnings, nil
+}
+
+// HasIPv6 tells whether an interface other than loopback has an IPv6 address.
+func (h *Host) HasIPv6() bool {
+	list, err := h.Interfaces()
+	return err == nil && hasIPv6(list)
+}
+
+func hasIPv6(list []Interface) bool {
+	for _, i := range list {
+		for _, a := range i.Addrs {
+			if !i.Loopback && a.Is6() && !a.Is4In6() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // nameServers reads the servers of a resolv.conf.
@@ -181,6 +203,37 @@ func nameServers(text []byte) []netip.Addr {
 		}
 		if a, err := netip.ParseAddr(f[1]); err == nil {
 			out = append(out, a.WithZone("").Unmap())
+		}
+	}
+	return out
+}
+
+// sshPorts returns the ports that the SSH server of this host is told to listen
+// on. The file is read, not the environment, so that the rules are the same when
+// they are applied again at boot.
+func (h *Host) sshPorts() []uint16 {
+	more, _ := h.Glob("/etc/ssh/sshd_config.d/*.conf")
+	var out []uint16
+	for _, name := range append([]string{"/etc/ssh/sshd_config"}, more...) {
+		text, err := h.ReadFile(name)
+		if err != nil {
+			continue // no server, or not ours to know
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) < 2 {
+				continue
+			}
+			port := ""
+			switch strings.ToLower(f[0]) {
+			case "port":
+				port = f[1]
+			case "listenaddress":
+				_, port, _ = net.SplitHostPort(f[1])
+			}
+			if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 && !slices.Contains(out, uint16(n)) {
+				out = append(out, uint16(n))
+			}
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package tproxy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"weft/internal/mesh/model"
 	"weft/internal/tproxy/rules"
@@ -18,6 +19,8 @@ type Facts struct {
 	Families []rules.Family
 	// Resolvers are the name servers of this host.
 	Resolvers []netip.Addr
+	// SSHPorts are where the SSH server of this host listens.
+	SSHPorts []uint16
 	// Limits are what the backend cannot do, by family.
 	Limits map[rules.Family]Limits
 }
@@ -138,6 +141,11 @@ func (c *Config) input(p *parsed, f *Facts, family rules.Family) (in *rules.Inpu
 		DropInvalid: c.DropInvalidPackets,
 	}
 	in.Outbound.ExcludeUIDs = p.uids
+	for _, port := range f.SSHPorts {
+		if c.KeepReachable.Enabled && !slices.Contains(in.Inbound.KeepPorts, port) {
+			in.Inbound.KeepPorts = append(in.Inbound.KeepPorts, port)
+		}
+	}
 	if c.Log.Enabled {
 		in.LogLevel = c.Log.Level
 	}

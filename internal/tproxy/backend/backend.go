@@ -65,8 +65,8 @@ type Options struct {
 func (o *Options) retry(ctx context.Context, what string, f func() error) error {
 	for try := uint(0); ; try++ {
 		err := f()
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, ErrUnidentifiable) {
+			return err
 		}
 		if try == o.Retries {
 			return fmt.Errorf("%s (%d attempts): %w", what, try+1, err)

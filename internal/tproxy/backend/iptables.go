@@ -91,7 +91,11 @@ func (b *iptables) live(ctx context.Context, f rules.Family) (*dump, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list rules of %s: %w", f, err)
 	}
-	return parseDump(out), nil
+	d := parseDump(out)
+	if !d.identifiable() {
+		return nil, ErrUnidentifiable
+	}
+	return d, nil
 }
 
 // each calls do for each family that has tools, and joins what it returns under
@@ -253,9 +257,6 @@ func (b *iptables) change(ctx context.Context, document func(f rules.Family, now
 			now, err := b.live(ctx, f)
 			if err != nil {
 				return err
-			}
-			if !now.identifiable() {
-				return ErrUnidentifiable
 			}
 			doc := document(f, now)
 			if doc == "" {

@@ -64,7 +64,7 @@ func IptablesTable(t *Table, style IptablesStyle, before []string) string {
 		chains = append(chains, l.newChain+" "+c)
 	}
 	section("Custom Chains", chains)
-	section("Rules", ruleLines(t, l, style.NoComments))
+	section("Rules", ruleLines(t, style))
 	if style.Verbose {
 		b.WriteString("\n")
 	}
@@ -72,23 +72,43 @@ func IptablesTable(t *Table, style IptablesStyle, before []string) string {
 	return b.String()
 }
 
-// ruleLines writes the rules. Inserted ones are numbered per chain.
-func ruleLines(t *Table, l *options, noComments bool) []string {
-	inserted := map[string]int{}
-	var lines []string
+// IptablesRule is one rule as text.
+type IptablesRule struct {
+	Chain  string
+	Insert bool
+	// Spec is all after the name of the chain.
+	Spec string
+}
+
+// IptablesRules writes the rules of a table one by one.
+func IptablesRules(t *Table, style IptablesStyle) []IptablesRule {
+	l := optionNames(style.Verbose)
+	var out []IptablesRule
 	for _, r := range t.Rules {
 		for _, part := range splitPorts(r) {
-			words := []string{l.appendRule, r.Chain}
-			if r.Insert {
-				inserted[r.Chain]++
-				words = []string{l.insertRule, r.Chain, strconv.Itoa(inserted[r.Chain])}
-			}
-			if !noComments {
+			var words []string
+			if !style.NoComments {
 				words = append(words, l.match, "comment", "--comment", strconv.Quote(cut(CommentPrefix+r.Why)))
 			}
 			words = append(words, l.matches(&part.Match)...)
-			lines = append(lines, strings.Join(append(words, l.action(part.Do)...), " "))
+			out = append(out, IptablesRule{r.Chain, r.Insert, strings.Join(append(words, l.action(part.Do)...), " ")})
 		}
+	}
+	return out
+}
+
+// ruleLines writes the rules as lines. Inserted ones are numbered per chain.
+func ruleLines(t *Table, style IptablesStyle) []string {
+	l := optionNames(style.Verbose)
+	inserted := map[string]int{}
+	var lines []string
+	for _, r := range IptablesRules(t, style) {
+		where := l.appendRule + " " + r.Chain
+		if r.Insert {
+			inserted[r.Chain]++
+			where = fmt.Sprintf("%s %s %d", l.insertRule, r.Chain, inserted[r.Chain])
+		}
+		lines = append(lines, where+" "+r.Spec)
 	}
 	return lines
 }

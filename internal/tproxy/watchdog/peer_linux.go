@@ -3,6 +3,7 @@ package watchdog
 import (
 	"errors"
 	"fmt"
+	"log/syslog"
 	"net"
 	"syscall"
 
@@ -31,4 +32,14 @@ func peerUID(c net.Conn) (uint32, error) {
 		return 0, fmt.Errorf("ask who is there: %w", inner)
 	}
 	return cred.Uid, nil
+}
+
+// SystemLog writes sentences to the log of the system: nobody sees what the
+// waiting process prints.
+func SystemLog(name string) func(format string, args ...any) {
+	w, err := syslog.New(syslog.LOG_NOTICE|syslog.LOG_DAEMON, name)
+	if err != nil {
+		return func(string, ...any) {}
+	}
+	return func(format string, args ...any) { fmt.Fprintf(w, format, args...) }
 }
