@@ -11,11 +11,9 @@ import (
 
 // proxy is what services depend on of a Dataplane.
 type proxy struct {
-	row    model.Row
-	spec   *kinds.DataplaneSpec
-	online bool
-	// certified: it has a certificate of the mesh.
-	certified bool
+	row  model.Row
+	spec *kinds.DataplaneSpec
+	known
 }
 
 // olderThan orders proxies from the oldest, then by name.
@@ -105,43 +103,52 @@ type turn struct{ old, now *proxy }
 
 // follow moves to newer tables and returns the proxies that are different.
 func (f *fleet) follow(dataplanes, insights *model.Table) []turn {
-	if dataplanes == f.dataplanes && insights == f.insights {
-		return nil
-	}
+	touched := map[string]bool{}
+	dataplanes.Diff(f.dataplanes, func(old, now model.Row) {
+		switch {
+		case old.Object == nil:
+			touched[now.Meta.Name] = true
+		case now.Object == nil || old.Hash != now.Hash:
+			touched[old.Meta.Name] = true
+		}
+	})
+	insights.Diff(f.insights, func(old, now model.Row) {
+		if facts(old) != facts(now) {
+			touched[cmp.Or(old.Object, now.Object).Meta.Name] = true
+		}
+	})
 	f.dataplanes, f.insights = dataplanes, insights
 	var out []turn
-	for _, row := range dataplanes.Rows() {
-		name := row.Meta.Name
-		old := f.byName[name]
-		online, certified := facts(insights, name)
-		if old != nil && old.row.Hash == row.Hash && old.online == online && old.certified == certified {
-			continue
+	for name := range touched {
+		t := turn{old: f.byName[name]}
+		delete(f.byName, name)
+		if row, ok := dataplanes.Get(name); ok {
+			insight, _ := insights.Get(name)
+			t.now = &proxy{row: row, spec: model.Spec[kinds.DataplaneSpec](row.Object), known: facts(insight)}
+			f.byName[name] = t.now
 		}
-		now := &proxy{row: row, spec: model.Spec[kinds.DataplaneSpec](row.Object), online: online, certified: certified}
-		f.byName[name] = now
-		out = append(out, turn{old, now})
-	}
-	if len(f.byName) > dataplanes.Len() {
-		for name, old := range f.byName {
-			if _, ok := dataplanes.Get(name); !ok {
-				delete(f.byName, name)
-				out = append(out, turn{old: old})
-			}
+		if t.old != nil || t.now != nil {
+			f.regroup(t)
+			out = append(out, t)
 		}
-	}
-	for _, t := range out {
-		f.regroup(t)
 	}
 	return out
 }
 
-func facts(insights *model.Table, name string) (online, certified bool) {
-	row, ok := insights.Get(name)
-	if !ok {
-		return false, false
+// known is what an insight tells about a proxy.
+type known struct {
+	online bool
+	// certified: it has a certificate of the mesh.
+	certified bool
+}
+
+// facts reads an insight; its object is nil where there is none.
+func facts(insight model.Row) known {
+	if insight.Object == nil {
+		return known{}
 	}
-	spec := model.Spec[kinds.DataplaneInsightSpec](row.Object)
-	return spec.Online(), spec.MTLS != nil && spec.MTLS.IssuedBackend != ""
+	spec := model.Spec[kinds.DataplaneInsightSpec](insight.Object)
+	return known{spec.Online(), spec.MTLS != nil && spec.MTLS.IssuedBackend != ""}
 }
 
 func (f *fleet) regroup(t turn) {

@@ -47,11 +47,13 @@ type Settings struct {
 	Log                                                   *slog.Logger
 }
 
-// Snapshots are what the task follows. *state.State is one.
+// Snapshots are what the task follows: what proxies declare (*state.State), or
+// better what is true of them (*actual.Filter).
 type Snapshots interface {
 	Ready() <-chan struct{}
 	Current() *state.Snapshot
-	WaitFor(ctx context.Context, rev uint64) error
+	// Changed returns a channel that is closed when another snapshot is current.
+	Changed(s *state.Snapshot) <-chan struct{}
 }
 
 // Task is the leader's. Its fields must be set before Run.
@@ -89,7 +91,7 @@ func (t *Task) Run(ctx context.Context) error {
 			next = earlier(next, t.Now().Add(retryPause))
 		}
 		passes.Observe(float64(t.Now().Sub(start)) / float64(time.Millisecond))
-		r.wait(ctx, snap.Rev+1, next)
+		r.wait(ctx, snap, next)
 	}
 	return nil
 }
@@ -270,14 +272,19 @@ func (r *run) failures(m *mesh, writes []write, errs []error) error {
 	return errors.Join(out...)
 }
 
-// wait waits for a newer snapshot, or until a time.
-func (r *run) wait(ctx context.Context, rev uint64, at time.Time) {
+// wait waits for another snapshot, or until a time.
+func (r *run) wait(ctx context.Context, snap *state.Snapshot, at time.Time) {
+	pause := time.Hour
 	if !at.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, at.Sub(r.Now()))
-		defer cancel()
+		pause = at.Sub(r.Now())
 	}
-	_ = r.Snapshots.WaitFor(ctx, rev) // the error is that of ctx
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-r.Snapshots.Changed(snap):
+	case <-timer.C:
+	}
 }
 
 // earlier returns the earlier of two times, of which zero means never.
