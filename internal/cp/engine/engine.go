@@ -32,9 +32,16 @@ import (
 	"weft/internal/mesh/model"
 )
 
+// Snapshots are what the engine follows. *actual.Filter is one, *state.State is
+// another, without what is only known beside the objects.
+type Snapshots interface {
+	Updates() <-chan state.Update
+	Current() *state.Snapshot
+}
+
 // Deps is what an engine needs.
 type Deps struct {
-	State    *state.State
+	State    Snapshots
 	Settings view.Settings
 	// Kinds of proxies are looked up by name.
 	Kinds   func(name string) *model.Kind
@@ -43,6 +50,9 @@ type Deps struct {
 	Now     func() time.Time
 	// Workers build proxies side by side; 0 = one per CPU.
 	Workers int
+	// Actual replaces what proxies declare by what is true, in tables that did not
+	// come from State; nil = they are as they shall be.
+	Actual func(model.Tables) model.Tables
 	// Identities issue the certificates of proxies; nil = there are none.
 	Identities *identity.Service
 }
@@ -273,6 +283,9 @@ type Preview struct {
 // Preview builds a proxy from the tables given, which may differ from the
 // current ones ("what if"). It returns false if the tables do not hold it.
 func (e *Engine) Preview(t model.Tables, key model.Key, md view.Metadata) (*Preview, bool, error) {
+	if e.Actual != nil {
+		t = e.Actual(t)
+	}
 	v := e.mesh(key.Mesh).current().Next(t)
 	in, ok := v.For(e.Kinds(key.Kind), key.Name, md)
 	if !ok {
