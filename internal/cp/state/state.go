@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"weft/internal/cp/store"
@@ -91,58 +90,21 @@ type Update struct {
 // State follows a store. Create it with New, start Run once, read from
 // Current at any time, or follow with Updates.
 type State struct {
+	*Feed
 	store store.Store
 	log   *slog.Logger
 	now   func() time.Time
-	out   chan Update
-
-	mu      sync.Mutex
-	current *Snapshot
-	ready   chan struct{} // closed at the first snapshot
-	wake    chan struct{} // closed and replaced at each snapshot
+	taps  []func(Update)
 }
 
 // New returns a State that follows s. now is the clock of Snapshot.At.
 func New(s store.Store, log *slog.Logger, now func() time.Time) *State {
-	return &State{
-		store: s, log: log, now: now,
-		out:     make(chan Update, 1),
-		current: &Snapshot{tables: map[place]*model.Table{}},
-		ready:   make(chan struct{}),
-		wake:    make(chan struct{}),
-	}
+	return &State{Feed: NewFeed(), store: s, log: log, now: now}
 }
 
-// Ready is closed when the first snapshot is there.
-func (s *State) Ready() <-chan struct{} { return s.ready }
-
-// Current returns the newest snapshot; never nil.
-func (s *State) Current() *Snapshot {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.current
-}
-
-// Updates delivers snapshots to the one consumer, the engine. While it is busy
-// updates are merged into one, so it never falls behind by more than one.
-func (s *State) Updates() <-chan Update { return s.out }
-
-// WaitFor waits until a snapshot includes the revision.
-func (s *State) WaitFor(ctx context.Context, rev uint64) error {
-	for {
-		s.mu.Lock()
-		cur, ch := s.current.Rev, s.wake
-		s.mu.Unlock()
-		if cur >= rev {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ch:
-		}
-	}
-}
+// Tap calls f with every snapshot, in order and also where no changes came with
+// it, before anybody else sees it. f must not block. Tap must be called before Run.
+func (s *State) Tap(f func(Update)) { s.taps = append(s.taps, f) }
 
 // Run follows the store until ctx ends. A store that cannot be watched for a
 // while is tried again; the last snapshot stays current meanwhile.
@@ -183,54 +145,13 @@ func (s *State) apply(b store.Batch) {
 	old := s.Current()
 	next, changes := old.next(b)
 	next.At = at
-	s.mu.Lock()
-	s.current = next
-	select {
-	case <-s.ready:
-	default:
-		close(s.ready)
+	for _, f := range s.taps {
+		f(Update{next, changes})
 	}
-	close(s.wake)
-	s.wake = make(chan struct{})
-	s.mu.Unlock()
-	if len(changes.Keys) == 0 && !b.Full {
-		return
+	s.Put(next)
+	if len(changes.Keys) > 0 || b.Full {
+		s.Publish(Update{next, changes})
 	}
-	s.publish(Update{next, changes})
-}
-
-// publish hands the update over; an update that was not taken yet is merged.
-func (s *State) publish(u Update) {
-	for {
-		select {
-		case s.out <- u:
-			return
-		default:
-		}
-		select {
-		case before := <-s.out:
-			u.Changes = before.Changes.merge(u.Changes)
-			if before.At.Before(u.At) {
-				snap := *u.Snapshot
-				snap.At = before.At
-				u.Snapshot = &snap
-			}
-		default:
-		}
-	}
-}
-
-func (c Changes) merge(o Changes) Changes {
-	out := Changes{Global: c.Global || o.Global, meshes: map[string]bool{}}
-	out.Keys = append(slices.Clone(c.Keys), o.Keys...)
-	slices.SortFunc(out.Keys, model.Key.Compare)
-	out.Keys = slices.Compact(out.Keys)
-	for _, m := range []map[string]bool{c.meshes, o.meshes} {
-		for k := range m {
-			out.meshes[k] = true
-		}
-	}
-	return out
 }
 
 // edit is what happens to one table.

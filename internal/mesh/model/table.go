@@ -96,6 +96,32 @@ func (t *Table) With(put []Row, gone []string) *Table {
 	return seal(rows)
 }
 
+// Diff calls f for every row that is not the same object as in an older table,
+// also where only parts changed that do not count in hashes. The object of old
+// or now is nil where there is none. It costs one comparison per row.
+func (t *Table) Diff(before *Table, f func(old, now Row)) {
+	if t == before {
+		return
+	}
+	i := 0
+	for _, now := range t.rows {
+		for ; i < len(before.rows) && before.rows[i].Meta.Name < now.Meta.Name; i++ {
+			f(before.rows[i], Row{})
+		}
+		if i < len(before.rows) && before.rows[i].Meta.Name == now.Meta.Name {
+			if before.rows[i].Object != now.Object {
+				f(before.rows[i], now)
+			}
+			i++
+			continue
+		}
+		f(Row{}, now)
+	}
+	for ; i < len(before.rows); i++ {
+		f(before.rows[i], Row{})
+	}
+}
+
 // Tables gives access to the tables of one moment; state.Snapshot implements
 // it. mesh is ignored for kinds of global scope. A table without rows is
 // EmptyTable, never nil.
