@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weft/internal/config"
+	"weft/internal/cp/actual"
 	"weft/internal/cp/admit"
 	"weft/internal/cp/auth"
 	"weft/internal/cp/defaults"
@@ -56,6 +57,7 @@ type parts struct {
 	store   store.Store
 	elector store.Elector
 	state   *state.State
+	actual  *actual.Filter // what is true of proxies, beside what they declare
 	engine  *engine.Engine
 	tokens  *auth.Tokens
 	proxies *auth.Proxies
@@ -93,6 +95,7 @@ func Run(ctx context.Context, c *config.Config, host Host, log *slog.Logger) err
 		return err
 	}
 	run("state", p.state.Run)
+	run("actual", p.actual.Run)
 	run("engine", p.engine.Run)
 	if p.identities != nil {
 		run("identities", p.identities.Run)
@@ -137,6 +140,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 		return nil, fmt.Errorf("set up metrics of the store: %w", err)
 	}
 	p.state = state.New(p.store, logging.Named(log, "state"), host.Now)
+	p.actual = p.newFilter()
 	if !p.IsGlobal() {
 		p.recorder = p.newRecorder()
 		p.identities = identity.New(identity.Deps{
@@ -145,7 +149,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	}
 	p.keeper = &identity.Keeper{Store: p.store, State: p.state, Log: logging.Named(log, "identity"), Now: host.Now}
 	p.engine = engine.New(engine.Deps{
-		State: p.state, Settings: p.settings(), Kinds: catalog.ByName, Identities: p.identities,
+		State: p.actual, Actual: p.actual.Tables, Settings: p.settings(), Kinds: catalog.ByName, Identities: p.identities,
 		Log: logging.Named(log, "engine"), Metrics: p.metrics, Now: host.Now,
 	})
 	if p.tokens, err = auth.NewTokens(auth.OptionsOf(c), p.store, logging.Named(log, "auth"), host.Now); err != nil {

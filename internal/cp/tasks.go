@@ -68,7 +68,7 @@ func (p *parts) servicesTask() (*services.Task, error) {
 			Addresses: enabled(kinds.MeshService), Hostnames: enabled(kinds.HostnameGenerator),
 			GracePeriod: p.MeshService.DeletionGracePeriod, Log: logging.Named(p.log, "services"),
 		},
-		Store: p.store, Snapshots: p.state, Now: p.host.Now, Metrics: p.metrics,
+		Store: p.store, Snapshots: p.actual, Now: p.host.Now, Metrics: p.metrics,
 	}
 	ranges := []struct {
 		path, text string
