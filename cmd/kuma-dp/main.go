@@ -20,6 +20,7 @@ func main() {
 		Stdout:  os.Stdout,
 		Stderr:  os.Stderr,
 		Signals: signals,
+		Notify:  func(s ...os.Signal) { signal.Notify(signals, s...) },
 		Exit:    os.Exit,
 	}))
 }

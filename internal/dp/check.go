@@ -35,7 +35,21 @@ func (c *Config) Check() error {
 	if c.Runtime.DynamicConfiguration.RefreshInterval.Duration <= 0 {
 		p.add("", "KUMA_DATAPLANE_RUNTIME_DYNAMIC_CONFIGURATION_REFRESH_INTERVAL", "must be longer than zero, such as 10s")
 	}
+	c.checkApplication(&p)
 	return p.err()
+}
+
+func (c *Config) checkApplication(p *problems) {
+	a := &c.Application
+	if a.StopTime.Duration <= 0 {
+		p.add("--application-stop-time", "KUMA_DATAPLANE_APPLICATION_STOP_TIME", "must be longer than zero, such as 10s")
+	}
+	if a.User != "" && len(a.Command) == 0 {
+		p.add("--application-user", "KUMA_DATAPLANE_APPLICATION_USER", "needs a command: kuma-dp run … -- COMMAND")
+	}
+	if len(a.Command) > 0 && c.isZoneProxy() {
+		p.add("COMMAND", "", "makes no sense for a zone proxy, which has no application")
+	}
 }
 
 func (c *Config) checkControlPlane(p *problems) {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"path/filepath"
 	"sync/atomic"
-	"time"
 
 	"weft/internal/dp/accesslog"
 	"weft/internal/dp/dns"
@@ -29,7 +28,9 @@ type service struct {
 	admin      *envoy.Admin
 	reporter   *readiness.Reporter // nil when turned off
 	observer   *meshmetric.Observer
+	app        *application // nil without a command
 	serving    atomic.Bool
+	ready      chan struct{} // closed when the proxy is ready
 	components []component
 	// closers give back what was opened if a later step fails.
 	closers []func() error
@@ -38,8 +39,8 @@ type service struct {
 // open opens all ports and pipes before anything runs, so that a port in use
 // is one clear error and Envoy finds its helpers there.
 func (p *proxy) open(ctx context.Context) (*service, error) {
-	s := &service{log: p.deps.Log, admin: envoy.NewAdmin(p.document)}
-	steps := []func(context.Context, *service) error{p.openReadiness, p.openProbes, p.openAccessLog, p.openMetrics, p.openDNS, p.openEnvoy, p.openObserver}
+	s := &service{log: p.deps.Log, admin: envoy.NewAdmin(p.document), ready: make(chan struct{})}
+	steps := []func(context.Context, *service) error{p.openReadiness, p.openProbes, p.openAccessLog, p.openMetrics, p.openDNS, p.openEnvoy, p.openApplication, p.openObserver}
 	for _, step := range steps {
 		if err := step(ctx, s); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -176,7 +177,7 @@ func (p *proxy) openDNS(_ context.Context, s *service) error {
 		return nil
 	}
 	log := logging.Named(p.deps.Log, "dns")
-	text, source, err := dns.Template(p.config.DNS.CoreDNSConfigTemplatePath, p.response.Sidecar.Networking.CorefileTemplate)
+	text, source, err := dns.Template(p.config.DNS.CoreDNSConfigTemplatePath, p.response.Sidecar.Networking.CorefileTemplate, p.envoyAnswersNames())
 	if err != nil {
 		return err
 	}
@@ -225,44 +226,4 @@ func (s *service) report(state readiness.State) {
 	if s.reporter != nil {
 		s.reporter.Advance(state)
 	}
-}
-
-const (
-	readyInterval = 20 * time.Millisecond
-	// slowStart is when a person should look why there is no configuration.
-	slowStart = 15 * time.Second
-)
-
-// watchReady reports the proxy as ready once Envoy has its configuration.
-// Later it is not asked again: an Envoy that is busy is not an Envoy that is
-// gone, and its end is noticed anyway.
-func (s *service) watchReady(ctx context.Context, began time.Time) {
-	if s.admin == nil {
-		s.becomeReady(began)
-		return
-	}
-	slow := time.NewTimer(slowStart)
-	defer slow.Stop()
-	tick := time.NewTicker(readyInterval)
-	defer tick.Stop()
-	for {
-		if s.admin.Ready(ctx) {
-			s.becomeReady(began)
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-slow.C:
-			s.log.Warn("Envoy still waits for its configuration; its log says whether the control plane refuses it (token, missing object) or cannot be reached")
-			tick.Reset(time.Second)
-		case <-tick.C:
-		}
-	}
-}
-
-func (s *service) becomeReady(began time.Time) {
-	s.serving.Store(true)
-	s.report(readiness.Ready)
-	s.log.Info("proxy is ready", "after", time.Since(began).Round(time.Millisecond).String())
 }

@@ -19,6 +19,8 @@ type Config struct {
 	DNS DNSConfig `json:"dns"`
 	// ProbeProxy serves the probes of a kubelet.
 	ProbeProxy ProbeProxyConfig `json:"applicationProbeProxyServer"`
+	// Application is the program that is run beside the proxy.
+	Application ApplicationConfig `json:"application"`
 }
 
 // ControlPlaneConfig says how to reach the control plane and how to trust it.
@@ -149,6 +151,17 @@ type ProbeProxyConfig struct {
 	Port uint16 `json:"port"`
 }
 
+// ApplicationConfig says which program is run beside the proxy.
+type ApplicationConfig struct {
+	// Command is the program and its arguments; none means no program. It is
+	// not logged, as arguments may be secrets.
+	Command []string `json:"-"`
+	// StopTime is how long the program may take to end.
+	StopTime Duration `json:"stopTime"`
+	// User that the program runs as; empty means that of kuma-dp.
+	User string `json:"user"`
+}
+
 // Duration prints in logs the way it is written in settings.
 type Duration struct{ time.Duration }
 
@@ -219,6 +232,7 @@ func DefaultConfig() Config {
 			CoreDNSBinaryPath: libraryCoreDNS,
 			PrometheusPort:    19153,
 		},
+		Application: ApplicationConfig{StopTime: Duration{10 * time.Second}},
 	}
 }
 

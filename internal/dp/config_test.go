@@ -38,6 +38,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := map[string]any{
 		"controlPlane": map[string]any{"url": "https://localhost:5678", "caCertFile": "", "retry": map[string]any{"backoff": "3s", "maxDuration": "5m0s"}},
+		"application":  map[string]any{"stopTime": "10s", "user": ""},
 		"dataplane":    map[string]any{"mesh": "m", "name": "a", "proxyType": "dataplane", "drainTime": "30s", "drainIdleTime": "0s", "readinessPort": 9902.0},
 		"dataplaneRuntime": map[string]any{
 			"binaryPath": "envoy", "configDir": "", "socketDir": "", "concurrency": 0.0, "dataplaneTokenPath": "", "dataplaneToken": "",

@@ -34,7 +34,9 @@ type shutdown struct {
 	serving func() bool
 	drain   time.Duration
 	idle    time.Duration
-	log     *slog.Logger
+	// app is the application that kuma-dp runs; nil if it runs none.
+	app *application
+	log *slog.Logger
 
 	drained bool
 	// count of signals to stop.
@@ -52,14 +54,20 @@ func (s *shutdown) run(ctx context.Context) {
 				s.drainInbound(ctx)
 				continue
 			}
-			s.count++
-			s.log.Info("stopping", "signal", sig.String())
-			s.report(readiness.Terminating)
-			if s.mayWait(ctx) {
-				s.wait(ctx)
+			if s.app.forward(sig) {
+				continue
 			}
-			return
+			s.count++
+			s.app.stopWith(sig)
+			s.log.Info("stopping", "signal", sig.String())
+		case <-s.app.ended():
+			s.log.Info("stopping", "reason", "the application has ended")
 		}
+		s.report(readiness.Terminating)
+		if s.mayWait(ctx) {
+			s.wait(ctx)
+		}
+		return
 	}
 }
 
@@ -102,10 +110,15 @@ func (s *shutdown) mayWait(ctx context.Context) bool {
 // activityInterval is how often connections are counted while draining.
 const activityInterval = 250 * time.Millisecond
 
+// idleWithoutApplication is how long nobody may be connected before a proxy
+// without its application ends.
+const idleWithoutApplication = time.Second
+
 // wait gives clients time. A second signal cuts it short; a third ends the
 // process (see watchAbort). With an idle time it also ends once half of the
 // time has passed, which is what the news needs to reach all clients, and no
-// connection was open since.
+// connection was open since. Without the application there is nothing left to
+// serve, so then it ends as soon as nobody is connected.
 func (s *shutdown) wait(ctx context.Context) {
 	s.log.Info("draining: clients are asked to leave", "drain_time", s.drain.String(), "idle_time", s.idle.String())
 	end := time.NewTimer(s.drain)
@@ -117,15 +130,21 @@ func (s *shutdown) wait(ctx context.Context) {
 		look = t.C
 	}
 	quiet := idleWatch{earliest: time.Now().Add(s.drain / 2), idle: s.idle}
+	ended := s.app.ended()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-ended:
+			ended = nil
+			t := time.NewTicker(activityInterval)
+			defer t.Stop()
+			look, quiet = t.C, idleWatch{idle: idleWithoutApplication}
 		case <-end.C:
 			s.log.Info("drained", "reason", "time is up")
 			return
 		case sig := <-s.signals:
-			if sig == syscall.SIGUSR2 {
+			if sig == syscall.SIGUSR2 || s.app.forward(sig) {
 				continue
 			}
 			s.count++
@@ -148,11 +167,12 @@ func (s *shutdown) watchAbort(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case sig := <-s.signals:
-			if sig == syscall.SIGUSR2 {
+			if sig == syscall.SIGUSR2 || s.app.forward(sig) {
 				continue
 			}
 			if s.count++; s.count >= 3 {
 				s.log.Warn("ending at once", "signal", sig.String())
+				s.app.kill()
 				s.abort()
 				return
 			}

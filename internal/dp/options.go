@@ -69,6 +69,9 @@ func Options(c *Config) []Option {
 	b.add("dns-enable-logging", "KUMA_DNS_ENABLE_LOGGING", "log every DNS query").bool(&dns.CoreDNSLogging)
 
 	b.add("", "KUMA_APPLICATION_PROBE_PROXY_PORT", "port for probes of a kubelet; 0 turns it off").uint16(&c.ProbeProxy.Port)
+
+	b.add("application-stop-time", "KUMA_DATAPLANE_APPLICATION_STOP_TIME", "how long the program of COMMAND may take to end before it is killed").duration(&c.Application.StopTime)
+	b.add("application-user", "KUMA_DATAPLANE_APPLICATION_USER", "user that COMMAND runs as; with transparent proxying it must not be the user of kuma-dp, whose traffic is not redirected").string(&c.Application.User)
 	return b.options
 }
 

@@ -18,6 +18,7 @@ import (
 	"weft/internal/dp/definition"
 	"weft/internal/dp/dns"
 	"weft/internal/dp/envoy"
+	"weft/internal/dp/process"
 	"weft/internal/version"
 )
 
@@ -27,11 +28,16 @@ type Deps struct {
 	Log *slog.Logger
 	// LogLevel is the word that Envoy gets when it has no level of its own.
 	LogLevel string
-	// Stdin holds the definition when it is asked for with "-".
+	// Env is the environment, which an application inherits.
+	Env []string
+	// Stdin holds the definition when it is asked for with "-"; otherwise it is
+	// the application's.
 	Stdin io.Reader
-	// Stdout and Stderr receive Envoy's log unmodified.
+	// Stdout and Stderr receive the output of Envoy and the application
+	// unmodified.
 	Stdout, Stderr io.Writer
-	// Signals are SIGINT, SIGTERM and SIGUSR2.
+	// Signals are SIGINT, SIGTERM and SIGUSR2, and with an application also
+	// ForwardedSignals.
 	Signals chan os.Signal
 	// Abort ends the process at once.
 	Abort func()
@@ -74,6 +80,8 @@ type proxy struct {
 	coreDNS    *dns.External // nil means the one that is linked in
 	response   *bootstrap.Response
 	document   envoy.Document
+	// application is nil without a command.
+	application *process.Application
 }
 
 // untilSignal runs f; a signal to stop ends it and counts as an orderly end.
@@ -87,7 +95,7 @@ func (p *proxy) untilSignal(ctx context.Context, f func(context.Context) error) 
 		case err := <-done:
 			return false, err
 		case sig := <-p.deps.Signals:
-			if sig == syscall.SIGUSR2 {
+			if sig != syscall.SIGINT && sig != syscall.SIGTERM {
 				continue
 			}
 			p.deps.Log.Info("stopping before Envoy was started", "signal", sig.String())
@@ -111,6 +119,9 @@ func (p *proxy) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := p.findPrograms(ctx); err != nil {
+		return err
+	}
+	if err := p.findApplication(); err != nil {
 		return err
 	}
 	if p.response, err = p.client().Fetch(ctx, p.request()); err != nil {
@@ -294,13 +305,13 @@ func (p *proxy) serve(ctx context.Context) error {
 	defer stop()
 	down := &shutdown{
 		signals: p.deps.Signals, abort: p.deps.Abort, admin: s.admin,
-		report: s.report, leave: p.leave, serving: s.serving.Load,
+		report: s.report, leave: p.leave, app: s.app, serving: s.serving.Load,
 		drain: p.config.Dataplane.DrainTime.Duration, idle: p.config.Dataplane.DrainIdleTime.Duration,
 		log: p.deps.Log,
 	}
 	watching, unwatch := context.WithCancel(ctx)
 	var wait sync.WaitGroup
-	wait.Go(func() { s.watchReady(running, p.began) })
+	wait.Go(func() { p.watchReady(running, s) })
 	wait.Go(func() {
 		down.run(running)
 		stop()
@@ -310,6 +321,9 @@ func (p *proxy) serve(ctx context.Context) error {
 	stop()
 	unwatch()
 	wait.Wait()
+	if err == nil {
+		err = s.app.result()
+	}
 	return err
 }
 
@@ -337,8 +351,12 @@ func (p *proxy) client() *bootstrap.Client {
 	}
 }
 
-// leave tells the control plane that the proxy is about to stop.
+// leave tells the control plane that the proxy is about to stop. The token may
+// have been replaced since the start.
 func (p *proxy) leave(ctx context.Context) error {
+	if fresh, err := loadToken(&p.config.Runtime, p.dirs.config, p.name); err == nil {
+		p.token = fresh
+	}
 	return p.client().Leave(ctx, bootstrap.Goodbye{
 		Mesh: p.mesh, Name: p.name, ProxyType: p.config.Dataplane.ProxyType,
 		Token: string(p.token.text), Registered: p.definition != nil,

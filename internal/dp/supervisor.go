@@ -1,6 +1,7 @@
 package dp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ type component struct {
 	// vital components end everything when they end; the others are started
 	// again after a pause.
 	vital bool
+	// stopWithin is how long it may take to end; zero means stopTimeout.
+	stopWithin time.Duration
 }
 
 const (
@@ -55,14 +58,15 @@ func supervise(ctx context.Context, components []component, log *slog.Logger) er
 	errs := []error{first}
 	for i := len(all) - 1; i >= 0; i-- {
 		all[i].cancel()
-		t := time.NewTimer(stopTimeout)
+		limit := cmp.Or(components[i].stopWithin, stopTimeout)
+		t := time.NewTimer(limit)
 		select {
 		case err := <-all[i].done:
 			if err != nil && !errors.Is(err, first) {
 				errs = append(errs, fmt.Errorf("stop %s: %w", components[i].name, err))
 			}
 		case <-t.C:
-			errs = append(errs, fmt.Errorf("stop %s: still running after %s", components[i].name, stopTimeout))
+			errs = append(errs, fmt.Errorf("stop %s: still running after %s", components[i].name, limit))
 		}
 		t.Stop()
 	}

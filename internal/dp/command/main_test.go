@@ -33,6 +33,9 @@ import (
 // TestMain lets the test binary be kuma-dp itself, so that tests run real
 // processes with real signals and no separate build.
 func TestMain(m *testing.M) {
+	if os.Getenv("WEFT_TEST_IS_APPLICATION") != "" {
+		isApplication()
+	}
 	if os.Getenv("WEFT_TEST_IS_KUMA_DP") == "" {
 		os.Exit(m.Run())
 	}
@@ -40,7 +43,7 @@ func TestMain(m *testing.M) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
 	os.Exit(Main(context.Background(), Environment{
 		Args: os.Args[1:], Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Signals: signals, Exit: os.Exit,
+		Signals: signals, Notify: func(s ...os.Signal) { signal.Notify(signals, s...) }, Exit: os.Exit,
 	}))
 }
 
@@ -235,10 +238,28 @@ type dataplane struct {
 // startDP runs kuma-dp with the given variables (later ones win) and arguments.
 func startDP(t testing.TB, env []string, args ...string) *dataplane {
 	t.Helper()
+	return startDPWithInput(t, env, "", args...)
+}
+
+// startDPWithInput also gives it standard input, from a file as a shell does.
+func startDPWithInput(t testing.TB, env []string, input string, args ...string) *dataplane {
+	t.Helper()
 	d := &dataplane{out: &lockedBuffer{}, done: make(chan struct{}), tmp: t.TempDir()}
 	d.cmd = exec.Command(os.Args[0], append([]string{"run"}, args...)...)
 	d.cmd.Env = append([]string{"WEFT_TEST_IS_KUMA_DP=1", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + d.tmp}, env...)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
+	if input != "" {
+		file := filepath.Join(t.TempDir(), "input")
+		if err := os.WriteFile(file, []byte(input), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		in, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		d.cmd.Stdin = in
+	}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -300,22 +321,30 @@ func (d *dataplane) waitReady(t testing.TB, cp *controlPlane) {
 // envoyPID finds the child process.
 func (d *dataplane) envoyPID(t testing.TB) int {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", d.cmd.Process.Pid, d.cmd.Process.Pid))
-	if err == nil && strings.TrimSpace(string(text)) != "" {
-		var pid int
-		if _, err := fmt.Sscan(string(text), &pid); err == nil {
+	return d.childNamed(t, "envoy")
+}
+
+// childNamed finds the child process that runs a program of that name.
+func (d *dataplane) childNamed(t testing.TB, name string) int {
+	t.Helper()
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has just ended
+		}
+		before, after, _ := strings.Cut(string(text), ") ")
+		number, program, _ := strings.Cut(before, " (")
+		var state string
+		var parent, pid int
+		if _, err := fmt.Sscan(after, &state, &parent); err != nil || parent != d.cmd.Process.Pid || program != name {
+			continue
+		}
+		if _, err := fmt.Sscan(number, &pid); err == nil {
 			return pid
 		}
 	}
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.cmd.Process.Pid))
-	for _, path := range tasks {
-		text, _ := os.ReadFile(path)
-		var pid int
-		if _, err := fmt.Sscan(string(text), &pid); err == nil {
-			return pid
-		}
-	}
-	t.Fatal("Envoy is not a child of kuma-dp")
+	t.Fatalf("kuma-dp has no child %q", name)
 	return 0
 }
 

@@ -29,6 +29,8 @@ type Environment struct {
 	Stdout, Stderr io.Writer
 	// Signals are SIGINT, SIGTERM and SIGUSR2.
 	Signals chan os.Signal
+	// Notify adds further signals to Signals.
+	Notify func(...os.Signal)
 	// Exit ends the process at once.
 	Exit func(code int)
 }
@@ -44,7 +46,14 @@ func Main(ctx context.Context, e Environment) int {
 	if err == nil {
 		return 0
 	}
+	var exit *process.Exit
+	if errors.As(err, &exit) && exit.Failure == nil {
+		return exit.Code // the application's own affair
+	}
 	fmt.Fprintf(e.Stderr, "kuma-dp: %v\n", err)
+	if exit != nil {
+		return exit.Code
+	}
 	// A wrapper or systemd may tell from the code how Envoy ended.
 	var ended *process.ExitError
 	if errors.As(err, &ended) && ended.Code > 0 && ended.Code < 256 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coredns/caddy"
@@ -18,18 +19,39 @@ import (
 // answered with one of the given codes, or failed in that way. Its line in a
 // Corefile is
 //
-//	alternate [original] RCODE[,RCODE…] . RESOLVER…
+//	alternate [original] [lenient] RCODE[,RCODE…] . RESOLVER…
 //
 // where a resolver is an address or a file like /etc/resolv.conf. With
 // "original" the query is repeated as it came in even if a later plugin
 // changed it.
+//
+// While Envoy does not answer at all, nobody knows which names the mesh has;
+// that is so from the start until the first table is in. Then queries wait a
+// moment for it, and where the other resolvers know of no such name, the answer
+// is SERVFAIL: clients keep an NXDOMAIN in mind, and one about a name of the
+// mesh would be false. With "lenient" it is passed on all the same, for proxies
+// whose Envoy never answers names.
 type alternate struct {
 	next  plugin.Handler
 	rules map[int]*rule
+	// patience is how long a query waits for the first table.
+	patience time.Duration
+	// until is when the waiting ends for good.
+	until time.Time
+	now   func() time.Time
+	// answered is set once Envoy has its table.
+	answered atomic.Bool
 }
+
+const (
+	firstPatience = 2 * time.Second
+	patienceFor   = time.Minute
+	patiencePause = 20 * time.Millisecond
+)
 
 type rule struct {
 	original  bool
+	lenient   bool
 	resolvers *resolvers
 }
 
@@ -43,10 +65,7 @@ func (a *alternate) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 		query = r.Copy()
 	}
 	first := nonwriter.New(w)
-	code, err := plugin.NextOrFailure(a.Name(), a.next, ctx, first, r)
-	if first.Msg != nil {
-		code = first.Msg.Rcode
-	}
+	code, err := a.askNext(ctx, first, r)
 	rule := a.rules[code]
 	if rule == nil || rule.resolvers.empty() {
 		if first.Msg == nil {
@@ -61,7 +80,52 @@ func (a *alternate) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	if err != nil {
 		return dns.RcodeServerFailure, err
 	}
+	if first.Msg == nil && !rule.lenient && answer.Rcode == dns.RcodeNameError {
+		answer = notReady(r)
+	}
 	return dns.RcodeSuccess, w.WriteMsg(answer)
+}
+
+// askNext asks the plugins behind this one, where Envoy is. Until it has its
+// first table, it is asked again for a while.
+func (a *alternate) askNext(ctx context.Context, w *nonwriter.Writer, r *dns.Msg) (code int, err error) {
+	began := a.now()
+	for {
+		code, err = plugin.NextOrFailure(a.Name(), a.next, ctx, w, r)
+		if w.Msg != nil {
+			a.answered.Store(true)
+			return w.Msg.Rcode, err
+		}
+		if now := a.now(); !a.waits(code, now) || now.Sub(began) >= a.patience {
+			return code, err
+		}
+		t := time.NewTimer(patiencePause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return code, err
+		case <-t.C:
+		}
+	}
+}
+
+func (a *alternate) waits(code int, now time.Time) bool {
+	rule := a.rules[code]
+	return rule != nil && !rule.lenient && !a.answered.Load() && now.Before(a.until)
+}
+
+// notReady is the answer to a query that nobody can answer yet; who understands
+// it is told why (RFC 8914).
+func notReady(r *dns.Msg) *dns.Msg {
+	m := new(dns.Msg)
+	m.SetRcode(r, dns.RcodeServerFailure)
+	m.RecursionAvailable = true
+	if asked := r.IsEdns0(); asked != nil {
+		m.SetEdns0(asked.UDPSize(), asked.Do())
+		opt := m.IsEdns0()
+		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotReady, ExtraText: "the proxy has no names of the mesh yet"})
+	}
+	return m
 }
 
 func (a *alternate) needsOriginal() bool {
@@ -75,7 +139,7 @@ func (a *alternate) needsOriginal() bool {
 
 // setupAlternate reads all alternate lines of one server block.
 func setupAlternate(c *caddy.Controller) error {
-	a := &alternate{rules: map[int]*rule{}}
+	a := &alternate{rules: map[int]*rule{}, patience: firstPatience, until: time.Now().Add(patienceFor), now: time.Now}
 	for c.Next() {
 		if err := a.parseLine(c); err != nil {
 			return plugin.Error("alternate", err)
@@ -100,8 +164,11 @@ func (a *alternate) parseLine(c *caddy.Controller) error {
 	if len(args) > 0 && args[0] == "original" {
 		r.original, args = true, args[1:]
 	}
+	if len(args) > 0 && args[0] == "lenient" {
+		r.lenient, args = true, args[1:]
+	}
 	if len(args) < 3 {
-		return c.Errf("write it like: alternate [original] NXDOMAIN,SERVFAIL . /etc/resolv.conf")
+		return c.Errf("write it like: alternate [original] [lenient] NXDOMAIN,SERVFAIL . /etc/resolv.conf")
 	}
 	if args[1] != "." {
 		return c.Errf("only the zone \".\" is supported, not %q", args[1])

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 )
 
@@ -35,8 +36,9 @@ const builtin = `.:{{ .CoreDNSPort }} {
 const maxTemplate = 1 << 20
 
 // Template returns the text of the Corefile template: the file if one is
-// named, else what the control plane sent, else the built-in one.
-func Template(path string, fromControlPlane []byte) (text, source string, err error) {
+// named, else what the control plane sent, else the built-in one. The built-in
+// one relies on Envoy where Envoy answers names of the mesh.
+func Template(path string, fromControlPlane []byte, envoyAnswers bool) (text, source string, err error) {
 	switch {
 	case path != "":
 		b, err := os.ReadFile(path)
@@ -49,6 +51,8 @@ func Template(path string, fromControlPlane []byte) (text, source string, err er
 		return string(b), path, nil
 	case len(fromControlPlane) > 0:
 		return string(fromControlPlane), "control plane", nil
+	case !envoyAnswers:
+		return strings.Replace(builtin, "    alternate ", "    alternate lenient ", 1), "built-in", nil
 	default:
 		return builtin, "built-in", nil
 	}

@@ -128,7 +128,17 @@ func resolvConf(t testing.TB, addresses ...string) string {
 // start runs a server with the built-in Corefile, whose resolvers are replaced.
 func start(t testing.TB, s settings, resolvers string) string {
 	t.Helper()
-	text := strings.Replace(builtin, "/etc/resolv.conf", resolvers, 1)
+	return startWith(t, s, resolvers, true)
+}
+
+// startWith says whether the server relies on Envoy.
+func startWith(t testing.TB, s settings, resolvers string, envoyAnswers bool) string {
+	t.Helper()
+	text, _, err := Template("", nil, envoyAnswers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = strings.Replace(text, "/etc/resolv.conf", resolvers, 1)
 	corefile, _, err := Corefile(text, s, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +235,10 @@ func TestServer(t *testing.T) {
 func TestServerWithoutEnvoy(t *testing.T) {
 	var count atomic.Int32
 	resolver := upstream(t, resolverLike(&count), "udp", "tcp")
-	addr := start(t, settings{CoreDNSPort: freePort(t), EnvoyDNSPort: freePort(t)}, resolver)
+	addr := startWith(t, settings{CoreDNSPort: freePort(t), EnvoyDNSPort: freePort(t)}, resolver, false)
+	if got := text(ask(t, "udp", addr, "x.gone.", dns.TypeA)); got != "NXDOMAIN" {
+		t.Errorf("got %q", got)
+	}
 	for i := range 20 {
 		network := []string{"udp", "tcp"}[i%2]
 		began := time.Now()
@@ -379,7 +392,7 @@ func TestTemplate(t *testing.T) {
 		"built in":      {"", "", "forward . 127.0.0.1:8 {"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text, _, err := Template(tc.path, []byte(tc.cp))
+			text, _, err := Template(tc.path, []byte(tc.cp), true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -400,7 +413,7 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("%q accepted", bad)
 		}
 	}
-	if _, _, err := Template("/no/such/file", nil); err == nil {
+	if _, _, err := Template("/no/such/file", nil, true); err == nil {
 		t.Error("missing file accepted")
 	}
 }

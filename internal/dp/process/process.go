@@ -1,5 +1,6 @@
 // Package process finds and runs the programs that kuma-dp starts: Envoy, and
-// an external CoreDNS if one is named. A Process belongs to one goroutine.
+// an external CoreDNS if one is named, and the application if a command is given.
+// A Process belongs to one goroutine.
 package process
 
 import (
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -55,21 +57,8 @@ func (p *Process) Run(ctx context.Context) error {
 	cmd.SysProcAttr = processAttributes()
 	// Pipes that a grandchild keeps open must not block the end.
 	cmd.WaitDelay = stopGrace
-	done := make(chan error, 1)
-	started := make(chan error, 1)
-	go func() {
-		// The kernel ties the child's life to the thread that started it, so
-		// this thread must live as long.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := cmd.Start(); err != nil {
-			started <- err
-			return
-		}
-		started <- nil
-		done <- cmd.Wait()
-	}()
-	if err := <-started; err != nil {
+	done, err := start(cmd)
+	if err != nil {
 		return fmt.Errorf("start %s (%s): %w", p.Name, p.Path, err)
 	}
 	p.Log.Info("started", "program", p.Name, "pid", cmd.Process.Pid, "path", p.Path)
@@ -82,17 +71,40 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 }
 
+// start starts a program; done gets the result of its end.
+func start(cmd *exec.Cmd) (done <-chan error, err error) {
+	ended := make(chan error, 1)
+	started := make(chan error, 1)
+	go func() {
+		// The kernel ties the child's life to the thread that started it, so
+		// this thread must live as long.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		started <- nil
+		ended <- cmd.Wait()
+	}()
+	return ended, <-started
+}
+
+// code is what the shell would show.
+func code(state *os.ProcessState) int {
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return state.ExitCode()
+}
+
 func (p *Process) ended(cmd *exec.Cmd, err error) error {
 	state := cmd.ProcessState
 	if state.Success() {
 		p.Log.Info("ended by itself", "program", p.Name)
 		return nil
 	}
-	code := state.ExitCode()
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		code = 128 + int(status.Signal())
-	}
-	return errors.Join(&ExitError{Name: p.Name, Code: code, how: state.String()}, waitError(err))
+	return errors.Join(&ExitError{Name: p.Name, Code: code(state), how: state.String()}, waitError(err))
 }
 
 // waitError drops what the exit code already says.
