@@ -40,6 +40,7 @@ func readShared(t *testing.T, name string) []byte {
 var differences = map[string]string{
 	"store.type":                       "objects survive a restart",
 	"store.sqlite":                     "new",
+	"store.encryption":                 "new",
 	"apiServer.http.interface":         "what goes over the network is encrypted",
 	"apiServer.authn.localhostIsAdmin": "a proof is asked for",
 	"apiServer.corsAllowedDomains":     "web pages may not call the API",
@@ -243,6 +244,7 @@ func TestValidation(t *testing.T) {
 		"mode":                                           {"mode: solo\n", nil},
 		"store.type":                                     {"store: {type: etcd}\n", nil},
 		"store.sqlite.path":                              {"store: {sqlite: {path: ''}}\n", nil},
+		"store.encryption":                               {"store: {encryption: {keyFile: a, keys: 'b:c'}}\n", nil},
 		"store.postgres.host":                            {"store: {type: postgres, postgres: {host: ''}}\n", nil},
 		"store.postgres.port":                            {"store: {type: postgres, postgres: {port: 0}}\n", nil},
 		"store.postgres.tls.mode":                        {"store: {type: postgres, postgres: {tls: {mode: on}}}\n", nil},

@@ -15,7 +15,17 @@ type Store struct {
 	Cache      StoreCache      `json:"cache" env:"CACHE"`
 	Upsert     Upsert          `json:"upsert" env:"UPSERT"`
 	// If true, objects that others still need may be deleted: a Mesh with data planes, a Zone that is online, a Secret in use.
-	UnsafeDelete bool `json:"unsafeDelete" env:"UNSAFE_DELETE"`
+	UnsafeDelete bool            `json:"unsafeDelete" env:"UNSAFE_DELETE"`
+	Encryption   StoreEncryption `json:"encryption" env:"ENCRYPTION"`
+}
+
+// StoreEncryption says with what secrets are encrypted in the database of the
+// store types sqlite and postgres. On Kubernetes that is the API server's task.
+type StoreEncryption struct {
+	// File with keys: one in a line, as `<id>:<base64 of 32 bytes>`; lines that begin with `#` are comments. The first key encrypts, all of them decrypt. To exchange a key put the new one in front, restart, and take the old one away when the log says that nothing needs it. Make a key with `openssl rand -base64 32`.
+	KeyFile string `json:"keyFile" env:"KEY_FILE"`
+	// The keys themselves, in the same form; a comma may stand for a line break. Either this or keyFile.
+	Keys Secret `json:"keys" env:"KEYS"`
 }
 
 // SQLite are the settings of store type sqlite.

@@ -36,8 +36,21 @@ func (c *Config) validateStore(v *model.Violations) {
 	case StorePostgres:
 		s.Postgres.validate(at.At("postgres"))
 	}
+	s.Encryption.validate(s.Type, at.At("encryption"))
 	notNegative(at.At("upsert", "conflictRetryMaxTimes"), s.Upsert.ConflictRetryMaxTimes)
 	between(at.At("upsert", "conflictRetryJitterPercent"), s.Upsert.ConflictRetryJitterPercent, 0, 100)
+}
+
+func (e StoreEncryption) validate(store string, v *model.Violations) {
+	if e.KeyFile == "" && e.Keys == "" {
+		return
+	}
+	if store != StoreSQLite && store != StorePostgres {
+		v.Add("encrypts what sqlite and postgres keep, but store.type is %q; take it away", store)
+	}
+	if e.KeyFile != "" && e.Keys != "" {
+		v.Add("keyFile and keys are both set; keep one of them")
+	}
 }
 
 func (p Postgres) validate(v *model.Violations) {

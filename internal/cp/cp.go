@@ -29,6 +29,7 @@ import (
 	"weft/internal/cp/insight"
 	"weft/internal/cp/state"
 	"weft/internal/cp/store"
+	"weft/internal/cp/store/sealed"
 	"weft/internal/cp/view"
 	"weft/internal/logging"
 	"weft/internal/mesh/catalog"
@@ -65,6 +66,7 @@ type parts struct {
 	maker   *defaults.Maker
 	cluster *clusterID
 	keeper  *identity.Keeper
+	codec   *sealed.Codec
 	// identities and recorder are nil on a global control plane, which has no proxies.
 	identities *identity.Service
 	recorder   *insight.Recorder
@@ -131,7 +133,10 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	if p.registry, p.metrics, err = diagnostics.NewRegistry(diagnostics.ZoneOf(c.IsGlobal(), c.Multizone.Zone.Name)); err != nil {
 		return nil, fmt.Errorf("set up metrics: %w", err)
 	}
-	raw, elector, err := openStore(ctx, c, p.instance, p.metrics, logging.Named(log, "store"))
+	if p.codec, err = newCodec(c.Store.Encryption); err != nil {
+		return nil, err
+	}
+	raw, elector, err := openStore(ctx, c, p.codec, p.instance, p.metrics, logging.Named(log, "store"))
 	if err != nil {
 		return nil, err
 	}

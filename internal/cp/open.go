@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,28 +14,37 @@ import (
 	"weft/internal/cp/store"
 	"weft/internal/cp/store/memory"
 	"weft/internal/cp/store/postgres"
+	"weft/internal/cp/store/sealed"
 	"weft/internal/cp/store/sqlite"
 	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
 )
 
 // openStore opens the store that the settings name, with the elector that goes
 // with it: control planes that share a database elect a leader, one that has
 // its data for itself always leads.
-func openStore(ctx context.Context, c *config.Config, instance string, reg prometheus.Registerer, log *slog.Logger) (store.Store, store.Elector, error) {
+func openStore(ctx context.Context, c *config.Config, codec *sealed.Codec, instance string, reg prometheus.Registerer, log *slog.Logger) (store.Store, store.Elector, error) {
 	alone := store.NewElector(store.Alone, log)
 	switch c.Store.Type {
 	case config.StoreMemory:
 		return memory.New(), alone, nil
 	case config.StoreSQLite:
-		s, err := sqlite.Open(ctx, sqlite.Options{Path: c.Store.SQLite.File(c.General.WorkDir), Kinds: catalog.ByName, Log: log})
+		s, err := sqlite.Open(ctx, sqlite.Options{Path: c.Store.SQLite.File(c.General.WorkDir), Kinds: catalog.ByName, Codec: codec, Log: log})
 		if err != nil {
 			return nil, nil, err
 		}
+		if err := readable(ctx, s, codec); err != nil {
+			return nil, nil, errors.Join(err, s.Close())
+		}
 		return s, alone, nil
 	case config.StorePostgres:
-		s, err := postgres.Open(ctx, postgres.Options{Config: postgresConfig(c.Store.Postgres), Kinds: catalog.ByName, Log: log})
+		s, err := postgres.Open(ctx, postgres.Options{Config: postgresConfig(c.Store.Postgres), Kinds: catalog.ByName, Codec: codec, Log: log})
 		if err != nil {
 			return nil, nil, err
+		}
+		if err := readable(ctx, s, codec); err != nil {
+			return nil, nil, errors.Join(err, s.Close())
 		}
 		e, err := s.NewElector(postgres.Election{Owner: instance})
 		if err == nil {
@@ -46,6 +56,37 @@ func openStore(ctx context.Context, c *config.Config, instance string, reg prome
 		return s, e, nil
 	}
 	return nil, nil, fmt.Errorf("store.type %q cannot be used here; use sqlite, postgres or memory", c.Store.Type)
+}
+
+// newCodec returns what encrypts secrets with the keys of the settings.
+func newCodec(e config.StoreEncryption) (*sealed.Codec, error) {
+	text, from := []byte(e.Keys), "store.encryption.keys"
+	if e.KeyFile != "" {
+		var err error
+		if text, err = os.ReadFile(e.KeyFile); err != nil {
+			return nil, fmt.Errorf("store.encryption.keyFile: %w", err)
+		}
+		from = "store.encryption.keyFile " + e.KeyFile
+	}
+	keys, err := sealed.ParseKeys(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
+	if len(keys) == 0 && (e.KeyFile != "" || e.Keys != "") {
+		return nil, fmt.Errorf("%s holds no key; write one as <id>:<base64 of 32 bytes>", from)
+	}
+	return sealed.New(keys), nil
+}
+
+// readable returns an error if there are secrets that no key opens: without them
+// the control plane would take itself for a new one.
+func readable(ctx context.Context, s store.Store, codec *sealed.Codec) error {
+	for _, k := range []*model.Kind{kinds.Secret, kinds.GlobalSecret} {
+		if _, err := s.List(ctx, k, ""); err != nil {
+			return fmt.Errorf("read stored secrets: %w", err)
+		}
+	}
+	return codec.Lost()
 }
 
 func postgresConfig(p config.Postgres) postgres.Config {

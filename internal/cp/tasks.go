@@ -11,6 +11,7 @@ import (
 	"weft/internal/cp/identity"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/services"
+	"weft/internal/cp/store/sealed"
 	"weft/internal/cp/vip"
 	"weft/internal/logging"
 	"weft/internal/mesh/kinds"
@@ -22,6 +23,7 @@ func (p *parts) leaderTasks() error {
 	on := p.elector.OnLeader
 	on("cluster id", p.cluster.ensure)
 	on("default objects", p.maker.Ensure)
+	on("encryption", (&sealed.Resealer{Store: p.store, Codec: p.codec, Log: logging.Named(p.log, "store")}).Run)
 	if !p.IsFederatedZone() {
 		on("certificate authorities", p.keeper.Run)
 	}
