@@ -131,10 +131,16 @@ func Others(ctx context.Context, c *Choice, chosen Backend) []Backend {
 		}
 		b := &iptables{IptablesOptions: c.IptablesOptions, mode: mode, tools: map[rules.Family]*Tools{}}
 		for _, f := range families {
-			// Listing without naming a table makes the kernel load nothing.
-			if t, err := Find(ctx, c.Run, f, mode); err == nil {
-				b.tools[f] = t
+			t, err := Find(ctx, c.Run, f, mode)
+			if err != nil {
+				continue
 			}
+			// Listing without naming a table makes the kernel load nothing.
+			if _, err := c.Run(ctx, "", t.Save); err != nil {
+				c.Warn("rules of %s cannot be listed, so they are not looked at: %v", t.Program, err)
+				continue
+			}
+			b.tools[f] = t
 		}
 		if len(b.tools) > 0 {
 			out = append(out, b)
