@@ -98,11 +98,13 @@ type Codec struct {
 	stale map[model.Key]struct{}
 	// lost are those that no key opens, with the id of the key that they need.
 	lost map[model.Key]string
+	// works are the ids of the keys that opened something.
+	works map[string]bool
 }
 
 // New returns a codec with keys, the first of which encrypts; there may be none.
 func New(keys []Key) *Codec {
-	return &Codec{keys: keys, stale: map[model.Key]struct{}{}, lost: map[model.Key]string{}}
+	return &Codec{keys: keys, stale: map[model.Key]struct{}{}, lost: map[model.Key]string{}, works: map[string]bool{}}
 }
 
 // box is what is kept.
@@ -161,6 +163,9 @@ func (c *Codec) Open(id model.Key, kept []byte) ([]byte, error) {
 		return nil, err
 	}
 	c.note(id, i > 0, "")
+	c.mu.Lock()
+	c.works[b.Key] = true
+	c.mu.Unlock()
 	return spec, nil
 }
 
@@ -231,22 +236,24 @@ func (c *Codec) Stale() []model.Key {
 	return out
 }
 
-// Lost returns an error if something was read that no key opens.
+// Lost returns an error if a key is missing, or is another one than that which
+// encrypted. Single objects that do not open with a key that works are damaged;
+// the store tells about them.
 func (c *Codec) Lost() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.lost) == 0 {
-		return nil
-	}
 	var ids []string
 	for _, k := range c.lost {
-		if !slices.Contains(ids, k) {
+		if !c.works[k] && !slices.Contains(ids, k) {
 			ids = append(ids, k)
 		}
 	}
+	if len(ids) == 0 {
+		return nil
+	}
 	slices.Sort(ids)
-	return fmt.Errorf("%d stored secrets cannot be read: they are encrypted with the key %s; name it in store.encryption (KUMA_STORE_ENCRYPTION_KEY_FILE or _KEYS), after the one in use if there is a newer one",
-		len(c.lost), strings.Join(ids, ", "))
+	return fmt.Errorf("stored secrets cannot be read: they are encrypted with the key %s, which store.encryption does not hold; "+
+		"name it there (KUMA_STORE_ENCRYPTION_KEY_FILE or _KEYS), behind the one in use if there is a newer one", strings.Join(ids, ", "))
 }
 
 // forget drops an object that is gone or was written anew.

@@ -213,6 +213,29 @@ func TestKeysComeAndGo(t *testing.T) {
 	if _, err := s.Create(t.Context(), secret); err == nil {
 		t.Error("a secret that cannot be read was replaced")
 	}
+	s.Close()
+
+	_, c = open(t, file, keyText("k2", 77))
+	if err := c.Lost(); err == nil {
+		t.Error("another key of the same id is accepted")
+	}
+}
+
+// One damaged row is no reason to refuse all others.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	c := codec(t, keyText("k", 1))
+	spec := []byte(`{}`)
+	kept, err := c.Seal(kinds.Secret.Key("m", "a"), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Open(kinds.Secret.Key("m", "b"), kept); err == nil || c.Lost() == nil {
+		t.Errorf("opened under another name: %v, %v", err, c.Lost())
+	}
+	if _, err := c.Open(kinds.Secret.Key("m", "a"), kept); err != nil || c.Lost() != nil {
+		t.Errorf("with one that opens: %v, %v", err, c.Lost())
+	}
 }
 
 func TestFileOfAnEncryptedStore(t *testing.T) {
