@@ -71,13 +71,20 @@ then from flags; later ones win.`,
 // hideGlobalFlags leaves kumactl's common flags out of a help page, because one of
 // them means something else there.
 func hideGlobalFlags(cmd *cobra.Command) {
-	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
+	hide := func(c *cobra.Command) {
 		for _, name := range []string{"api-timeout", "log-level", "no-config", "config-file"} {
 			if f := c.InheritedFlags().Lookup(name); f != nil {
 				f.Hidden = true
 			}
 		}
+	}
+	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
+		hide(c)
 		c.Parent().HelpFunc()(c, args)
+	})
+	cmd.SetUsageFunc(func(c *cobra.Command) error {
+		hide(c)
+		return c.Parent().UsageFunc()(c)
 	})
 }
 
