@@ -33,9 +33,10 @@ func ForwardedSignals() []os.Signal {
 	return []os.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGWINCH}
 }
 
-// secretVariables are for kuma-dp alone.
-func secretVariables() []string {
-	return []string{"KUMA_DATAPLANE_RUNTIME_TOKEN"}
+// ownVariables are for kuma-dp alone: its token, and the line to its service
+// manager.
+func ownVariables() []string {
+	return []string{"KUMA_DATAPLANE_RUNTIME_TOKEN", notifyVariable}
 }
 
 // findApplication looks for the program and its user before anything starts.
@@ -49,7 +50,7 @@ func (p *proxy) findApplication() error {
 		return err
 	}
 	p.application = &process.Application{
-		Path: path, Args: c.Command[1:], Env: withoutSecrets(p.deps.Env), Grace: c.StopTime.Duration,
+		Path: path, Args: c.Command[1:], Env: withoutOwn(p.deps.Env), Grace: c.StopTime.Duration,
 		Stdin: p.applicationInput(), Stdout: p.deps.Stdout, Stderr: p.deps.Stderr,
 		Log: logging.Named(p.deps.Log, "application"),
 	}
@@ -75,10 +76,10 @@ func (p *proxy) applicationInput() io.Reader {
 	return p.deps.Stdin
 }
 
-func withoutSecrets(env []string) []string {
+func withoutOwn(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
-		return slices.Contains(secretVariables(), name)
+		return slices.Contains(ownVariables(), name)
 	})
 }
 

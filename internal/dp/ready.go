@@ -89,5 +89,6 @@ func (p *proxy) watchReady(ctx context.Context, s *service) {
 	s.serving.Store(true)
 	s.report(readiness.Ready)
 	close(s.ready)
+	p.systemd.ready()
 	s.log.Info("proxy is ready", "after", time.Since(p.began).Round(time.Millisecond).String())
 }

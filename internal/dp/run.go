@@ -19,6 +19,7 @@ import (
 	"weft/internal/dp/dns"
 	"weft/internal/dp/envoy"
 	"weft/internal/dp/process"
+	"weft/internal/dp/readiness"
 	"weft/internal/version"
 )
 
@@ -57,6 +58,8 @@ func Run(ctx context.Context, c Config, d Deps) (err error) {
 	}
 	defer func() { err = errors.Join(err, dirs.remove()) }()
 	p := &proxy{config: c, deps: d, dirs: dirs, began: began}
+	p.systemd = newSystemd(d.Env, d.Log)
+	p.systemd.status("asking the control plane for the bootstrap document")
 	// Until Envoy runs there is nothing to drain; a signal just ends it.
 	stopped, err := p.untilSignal(ctx, p.prepare)
 	if err != nil || stopped {
@@ -80,6 +83,7 @@ type proxy struct {
 	coreDNS    *dns.External // nil means the one that is linked in
 	response   *bootstrap.Response
 	document   envoy.Document
+	systemd    systemd
 	// application is nil without a command.
 	application *process.Application
 }
@@ -303,9 +307,11 @@ func (p *proxy) serve(ctx context.Context) error {
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
+	p.systemd.status("waiting until Envoy has its configuration")
 	down := &shutdown{
 		signals: p.deps.Signals, abort: p.deps.Abort, admin: s.admin,
-		report: s.report, leave: p.leave, app: s.app, serving: s.serving.Load,
+		report: func(state readiness.State) { s.report(state); p.systemd.stopping(p.longestEnd()) },
+		leave: p.leave, app: s.app, serving: s.serving.Load,
 		drain: p.config.Dataplane.DrainTime.Duration, idle: p.config.Dataplane.DrainIdleTime.Duration,
 		log: p.deps.Log,
 	}
@@ -325,6 +331,15 @@ func (p *proxy) serve(ctx context.Context) error {
 		err = s.app.result()
 	}
 	return err
+}
+
+// longestEnd is how long it may take from the signal to the end.
+func (p *proxy) longestEnd() time.Duration {
+	limit := p.config.Dataplane.DrainTime.Duration + 2*stopTimeout
+	if p.application != nil {
+		limit += p.application.Grace
+	}
+	return limit
 }
 
 // features lists what this kuma-dp can do, for the control plane.
