@@ -320,16 +320,34 @@ func (in *inspector) spell(items []tagItem, warnings *[]string) []TagRule {
 	return out
 }
 
+// ports returns what the rules for inbounds are told of: inbounds, or listeners
+// of a builtin gateway.
+func (f *Facts) ports() []InboundMeta {
+	var out []InboundMeta
+	if f.Gateway == BuiltinGateway {
+		if f.Definition != nil {
+			for _, l := range f.Definition.Listeners {
+				out = append(out, InboundMeta{Tags: f.Tags, Port: l.Port})
+			}
+		}
+		return out
+	}
+	for _, p := range f.Ports {
+		out = append(out, InboundMeta{Name: p.Name, Tags: p.Tags, Port: p.Port})
+	}
+	return out
+}
+
 // inboundRules tells the rules of each inbound, by port.
 func (in *inspector) inboundRules(k *KindRules) {
-	f := in.m.facts
-	order := make([]int, len(f.Ports))
+	ports := in.m.facts.ports()
+	order := make([]int, len(ports))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return int(f.Ports[a].Port) - int(f.Ports[b].Port) })
+	slices.SortStableFunc(order, func(a, b int) int { return int(ports[a].Port) - int(ports[b].Port) })
 	for _, i := range order {
-		meta := InboundMeta{Name: f.Ports[i].Name, Tags: f.Ports[i].Tags, Port: f.Ports[i].Port}
+		meta := ports[i]
 		if in.p.has(ListFrom) {
 			if rules := in.fromRules(i, &k.Warnings); len(rules) > 0 {
 				k.FromRules = append(k.FromRules, FromRule{Inbound: meta, Rules: rules})

@@ -1,0 +1,171 @@
+package rest
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"weft/internal/cp/inspect"
+	"weft/internal/cp/store"
+	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
+)
+
+// legacyInspectRoutes registers the older form of inspection, which kumactl uses.
+// It tells of targetRef policies, of older policies that are for proxies as a
+// whole, and of gateways; what older policies do to single connections it does
+// not tell.
+func (s *Server) legacyInspectRoutes(add func(pattern, title string, h handler)) {
+	add("/meshes/{mesh}/dataplanes/{name}/policies", "Could not get the policies of the data plane", s.matchedPolicies)
+	add("/meshes/{mesh}/dataplanes/{name}/rules", "Could not get the rules of the data plane", s.legacyRules)
+	for _, k := range s.Kinds {
+		if k.Scope != model.InMesh || k.Hidden {
+			continue
+		}
+		at := "/meshes/{mesh}/" + k.Plural + "/{name}/dataplanes"
+		switch {
+		case k == kinds.MeshGateway, k == kinds.MeshGatewayRoute:
+			add(at, "Could not get the data planes", s.attached(k, false))
+		case k.Policy != nil && (k.Policy.TargetRef || inspect.ForProxies(k)):
+			add(at, "Could not get the data planes of the policy", s.attached(k, true))
+		}
+	}
+}
+
+// proxyRef names a Dataplane.
+type proxyRef struct {
+	Mesh string `json:"mesh"`
+	Name string `json:"name"`
+}
+
+// attachment is a part of a proxy that policies act on.
+type attachment struct {
+	Type    string `json:"type"`
+	Name    string `json:"name,omitempty"`
+	Service string `json:"service,omitempty"`
+}
+
+// matchedItem is a part of a proxy with the policies that act on it.
+type matchedItem struct {
+	attachment
+	Policies map[string][]policy.Meta `json:"matchedPolicies"`
+}
+
+// all is a list without pages.
+type all[T any] struct {
+	Kind  string `json:"kind,omitempty"`
+	Total int    `json:"total"`
+	Items []T    `json:"items"`
+}
+
+func (s *Server) matchedPolicies(c *call) (*reply, error) {
+	dp, err := s.found(c, kinds.Dataplane)
+	if err != nil {
+		return nil, err
+	}
+	t := s.stored(c.Context())
+	byKind := map[string][]policy.Meta{}
+	for _, sel := range policy.Match(catalog.Policies, inspect.FactsOf(t, dp), t).Selecting() {
+		for _, o := range sel.Objects {
+			byKind[sel.Kind.Name] = append(byKind[sel.Kind.Name], policy.MetaOf(o))
+		}
+	}
+	for _, k := range s.Kinds {
+		if !inspect.ForProxies(k) {
+			continue
+		}
+		if o := inspect.ForProxy(t, k, dp); o != nil {
+			byKind[k.Name] = []policy.Meta{policy.MetaOf(o)}
+		}
+	}
+	if t.err != nil {
+		return nil, t.err
+	}
+	if g := inspect.GatewayOf(t, dp); g != nil {
+		return ok(gatewayPolicies(g, byKind)), nil
+	}
+	for _, list := range byKind {
+		slices.SortFunc(list, func(a, b policy.Meta) int { return strings.Compare(a.Name, b.Name) })
+	}
+	answer := all[matchedItem]{Kind: "SidecarDataplane", Items: []matchedItem{}}
+	if len(byKind) > 0 {
+		answer.Items = append(answer.Items, matchedItem{attachment{Type: "dataplane"}, byKind})
+	}
+	answer.Total = len(answer.Items)
+	return ok(answer), nil
+}
+
+// gatewayPolicies is the answer for a builtin gateway. It holds one policy of
+// each kind, the strongest.
+func gatewayPolicies(g *model.Object, byKind map[string][]policy.Meta) any {
+	one := make(map[string]policy.Meta, len(byKind))
+	for kind, list := range byKind {
+		one[kind] = list[len(list)-1]
+	}
+	return struct {
+		Kind      string                 `json:"kind"`
+		Gateway   proxyRef               `json:"gateway"`
+		Listeners []any                  `json:"listeners"`
+		Policies  map[string]policy.Meta `json:"policies,omitempty"`
+	}{"MeshGatewayDataplane", proxyRef{g.Meta.Mesh, g.Meta.Name}, []any{}, one}
+}
+
+// attachedItem is a proxy that a policy acts on.
+type attachedItem struct {
+	Kind        string       `json:"kind,omitempty"`
+	Dataplane   proxyRef     `json:"dataplane"`
+	Attachments []attachment `json:"attachments,omitempty"`
+}
+
+// attached answers with the proxies that an object concerns. What does not exist
+// concerns nobody.
+func (s *Server) attached(k *model.Kind, withParts bool) handler {
+	return func(c *call) (*reply, error) {
+		answer := all[attachedItem]{Items: []attachedItem{}}
+		o, err := s.found(c, k)
+		if errors.Is(err, store.ErrNotFound) {
+			return ok(answer), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		t := s.stored(c.Context())
+		dps, _ := inspect.Affected(catalog.Policies, t, o)
+		for _, dp := range dps {
+			if inspect.ForProxies(k) && !inForce(t, o, dp) {
+				continue
+			}
+			item := attachedItem{Dataplane: proxyRef{dp.Meta.Mesh, dp.Meta.Name}}
+			if withParts {
+				item.Kind, item.Attachments = "SidecarDataplane", []attachment{{Type: "dataplane"}}
+			}
+			answer.Items = append(answer.Items, item)
+		}
+		if t.err != nil {
+			return nil, t.err
+		}
+		answer.Total = len(answer.Items)
+		return ok(answer), nil
+	}
+}
+
+// inForce tells whether of all policies of its kind it is o that a proxy obeys.
+func inForce(t model.Tables, o, dp *model.Object) bool {
+	best := inspect.ForProxy(t, o.Kind, dp)
+	return best != nil && best.Meta.Name == o.Meta.Name
+}
+
+func (s *Server) legacyRules(c *call) (*reply, error) {
+	dp, err := s.found(c, kinds.Dataplane)
+	if err != nil {
+		return nil, err
+	}
+	t := s.stored(c.Context())
+	items := inspect.LegacyRules(inspect.RulesOf(catalog.Policies, t, dp), model.Spec[kinds.DataplaneSpec](dp))
+	if t.err != nil {
+		return nil, t.err
+	}
+	return ok(all[inspect.LegacyRule]{Total: len(items), Items: items}), nil
+}
