@@ -50,7 +50,9 @@ func httpManager(p *ir.Proxy, l *ir.Listener, s side) (*listener.Filter, error) 
 		m.ForwardClientCertDetails = hcm.HttpConnectionManager_SANITIZE_SET
 		m.SetCurrentClientCertDetails = &hcm.HttpConnectionManager_SetCurrentClientCertDetails{Uri: true}
 	} else {
-		m.NormalizePath = wrapperspb.Bool(true)
+		if !h.RawPath {
+			m.NormalizePath = wrapperspb.Bool(true)
+		}
 	}
 	if m.HttpFilters, err = httpFilters(h, s); err != nil {
 		return nil, err
@@ -125,6 +127,10 @@ func routeConfig(h *ir.HTTP, s side) (*route.RouteConfiguration, error) {
 		Name:             s.route,
 		VirtualHosts:     []*route.VirtualHost{vh},
 		ValidateClusters: wrapperspb.Bool(false),
+	}
+	var err error
+	if vh.RetryPolicy, err = retryPolicy(h.Retry); err != nil {
+		return nil, err
 	}
 	if s.inbound {
 		rc.RequestHeadersToRemove = []string{tagsHeader}

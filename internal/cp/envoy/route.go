@@ -206,6 +206,8 @@ func setRewrite(a *route.RouteAction, r *ir.Route) {
 	switch {
 	case w.Host != "":
 		a.HostRewriteSpecifier = &route.RouteAction_HostRewriteLiteral{HostRewriteLiteral: w.Host}
+	case w.HostFromPath != nil:
+		a.HostRewriteSpecifier = &route.RouteAction_HostRewritePathRegex{HostRewritePathRegex: replaceSome(w.HostFromPath)}
 	case w.HostToBackend:
 		a.HostRewriteSpecifier = &route.RouteAction_AutoHostRewrite{AutoHostRewrite: wrapperspb.Bool(true)}
 	}
@@ -217,7 +219,13 @@ func setRewrite(a *route.RouteAction, r *ir.Route) {
 		a.RegexRewrite = replaceAll(*w.Prefix)
 	case w.Prefix != nil:
 		a.PrefixRewrite = *w.Prefix
+	case w.PathRegex != nil:
+		a.RegexRewrite = replaceSome(w.PathRegex)
 	}
+}
+
+func replaceSome(r *ir.RegexReplace) *matcher.RegexMatchAndSubstitute {
+	return &matcher.RegexMatchAndSubstitute{Pattern: regex(r.Pattern), Substitution: r.Substitution}
 }
 
 // replaceAll replaces the whole path.

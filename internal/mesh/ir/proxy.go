@@ -182,6 +182,10 @@ type HTTP struct {
 	RequestHeadersTimeout *time.Duration
 	RequestTimeout        *time.Duration
 	StreamIdleTimeout     *time.Duration
+	// Retry is for routes that have none of their own.
+	Retry *Retry
+	// RawPath matches the path as it came, without normalising it.
+	RawPath bool
 	// GRPCStats counts gRPC calls.
 	GRPCStats bool
 	// LocalRateLimit adds the filter that routes configure.

@@ -81,7 +81,12 @@ type Rewrite struct {
 	Path, Prefix *string
 	// HostToBackend sends the endpoint's host name.
 	HostToBackend bool
+	// PathRegex replaces a part of the path, HostFromPath makes the host from it.
+	PathRegex, HostFromPath *RegexReplace
 }
+
+// RegexReplace replaces what a regular expression finds; \1 is its first group.
+type RegexReplace struct{ Pattern, Substitution string }
 
 // Response is a fixed answer.
 type Response struct {

@@ -9,7 +9,25 @@ import (
 // TCP.Splits of outbounds that have neither yet, and removes outbounds for which
 // nothing is left to do. The clusters come from env.Backends.
 func Shape(p *ir.Proxy, m *Matched, env *Env, memo *Memo) {
-	rs := resolvers(m, memo)
+	shapeBy(p, resolvers(m, memo), env)
+	DropUnshaped(p)
+}
+
+// ShapeSelected is Shape by those kinds only of which a policy selects the
+// proxy, for meshes whose other outbounds older routes make. Outbounds for which
+// nothing is left to do stay; see DropUnshaped.
+func ShapeSelected(p *ir.Proxy, m *Matched, env *Env, memo *Memo) {
+	var rs []*resolver
+	for _, r := range resolvers(m, memo) {
+		if len(r.m.sel) > 0 {
+			rs = append(rs, r)
+		}
+	}
+	shapeBy(p, rs, env)
+}
+
+// shapeBy runs the hooks of the given kinds.
+func shapeBy(p *ir.Proxy, rs []*resolver, env *Env) {
 	for _, o := range p.Outbounds {
 		if o.HTTP != nil || o.TCP != nil {
 			continue
@@ -28,6 +46,10 @@ func Shape(p *ir.Proxy, m *Matched, env *Env, memo *Memo) {
 			}
 		}
 	}
+}
+
+// DropUnshaped removes outbounds that nobody has made.
+func DropUnshaped(p *ir.Proxy) {
 	kept := p.Outbounds[:0]
 	for _, o := range p.Outbounds {
 		if o.HTTP != nil || o.TCP != nil {

@@ -4,12 +4,9 @@ package meshfaultinjection
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
@@ -148,10 +145,10 @@ func clients(items []policy.ClientItem[Conf], in *ir.Inbound, x *policy.Context)
 		for _, f := range items[i].Conf.HTTP {
 			fault := f.fault()
 			if len(items[i].Tags) > 0 {
-				fault.Clients = []ir.ValueMatch{tagsRegex(items[i].Tags)}
+				fault.Clients = []ir.ValueMatch{policy.TagsRegex(items[i].Tags)}
 			}
 			for _, tags := range except {
-				fault.NotClients = append(fault.NotClients, tagsRegex(tags))
+				fault.NotClients = append(fault.NotClients, policy.TagsRegex(tags))
 			}
 			in.HTTP.Faults = append(in.HTTP.Faults, fault)
 		}
@@ -174,23 +171,3 @@ func (f *Fault) fault() ir.Fault {
 	}
 	return out
 }
-
-// tagsRegex matches the header with a client's tags, &k=v1,v2&&k2=v3&, if the
-// client has all of the given ones.
-func tagsRegex(tags map[string]string) ir.ValueMatch {
-	var b strings.Builder
-	b.WriteString(".*")
-	for _, k := range slices.Sorted(maps.Keys(tags)) {
-		b.WriteString("&" + k + "=") // a dot in a key fits any character, as it always did
-		if tags[k] == "*" {
-			b.WriteString(".*")
-			continue
-		}
-		b.WriteString("[^&]*" + dots(tags[k]) + "[,&].*")
-	}
-	return ir.ValueMatch{Type: ir.MatchRegex, Name: "x-kuma-tags", Value: b.String()}
-}
-
-// dots escapes what is special in a regular expression among the characters
-// that tags may have.
-func dots(s string) string { return strings.ReplaceAll(s, ".", `\.`) }

@@ -36,7 +36,7 @@ func TestTagsRegex(t *testing.T) {
 		{map[string]string{"version": "*", "zone": "east"}, true},
 		{map[string]string{"nope": "*"}, false},
 	} {
-		m := tagsRegex(c.tags)
+		m := policy.TagsRegex(c.tags)
 		if got := regexp.MustCompile("^(" + m.Value + ")$").MatchString(client); got != c.want {
 			t.Errorf("%v as %s finds %v, want %v", c.tags, m.Value, got, c.want)
 		}
