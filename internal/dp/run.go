@@ -311,7 +311,7 @@ func (p *proxy) serve(ctx context.Context) error {
 	down := &shutdown{
 		signals: p.deps.Signals, abort: p.deps.Abort, admin: s.admin,
 		report: func(state readiness.State) { s.report(state); p.systemd.stopping(p.longestEnd()) },
-		leave: p.leave, app: s.app, serving: s.serving.Load,
+		leave:  p.leave, app: s.app, serving: s.serving.Load,
 		drain: p.config.Dataplane.DrainTime.Duration, idle: p.config.Dataplane.DrainIdleTime.Duration,
 		log: p.deps.Log,
 	}

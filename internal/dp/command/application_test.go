@@ -296,3 +296,72 @@ func TestApplicationUser(t *testing.T) {
 		t.Error("warned although the user is another one")
 	}
 }
+
+// A kuma-dp that is not root but may become any user, as under systemd, does not
+// hand that right to the application.
+func TestApplicationGetsNoCapabilities(t *testing.T) {
+	setpriv, err := exec.LookPath("setpriv")
+	if os.Getuid() != 0 || err != nil {
+		t.Skip("SKIPPED: needs root and setpriv")
+	}
+	envoy := realEnvoy(t)
+	cp := newControlPlane(t, application(t))
+	const caps = "+setuid,+setgid,+kill"
+	dir, err := os.MkdirTemp("", "weft-caps-") // that of t is for root only
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(cp.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "kuma-dp")
+	if err := os.WriteFile(binary, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(setpriv, "--reuid=daemon", "--regid=daemon", "--clear-groups", "--inh-caps="+caps, "--ambient-caps="+caps,
+		binary, "run", "--name=web-1", "--mesh=default", "--application-user=nobody", "--",
+		"sh", "-c", "id -un; grep Cap /proc/self/status; sleep 300")
+	cmd.Env = append(cp.env(envoy), "WEFT_TEST_IS_KUMA_DP=1", "PATH="+os.Getenv("PATH"), "TMPDIR="+dir,
+		"KUMA_CONTROL_PLANE_CA_CERT_FILE=", "KUMA_CONTROL_PLANE_CA_CERT="+string(ca))
+	out := &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	defer func() { _ = cmd.Process.Kill(); <-ended }()
+	eventually(t, 20*time.Second, "up", func() bool { return strings.Contains(out.String(), "CapAmb:") || isClosed(ended) })
+	text := out.String()
+	for _, want := range []string{"\nnobody\n", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapAmb:\t0000000000000000"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the output does not say %q:\n%s", want, text)
+		}
+	}
+	// And it can still be stopped, although it is another user's.
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "stopped", func() bool { return isClosed(ended) })
+	if code := cmd.ProcessState.ExitCode(); code != 143 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

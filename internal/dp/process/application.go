@@ -119,7 +119,11 @@ func (a *Application) Run(ctx context.Context) (*Exit, error) {
 	cmd.SysProcAttr = processAttributes()
 	cmd.SysProcAttr.Credential = a.User
 	cmd.WaitDelay = stopGrace
-	done, err := start(cmd)
+	before := func() error { return nil }
+	if a.User != nil {
+		before = dropAmbient
+	}
+	done, err := start(cmd, before)
 	if err != nil {
 		return nil, &Exit{Code: codeCannotRun, Failure: err}
 	}

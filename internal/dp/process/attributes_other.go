@@ -9,3 +9,6 @@ import "syscall"
 func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }
+
+// dropAmbient has nothing to do: only Linux has such capabilities.
+func dropAmbient() error { return nil }

@@ -57,7 +57,7 @@ func (p *Process) Run(ctx context.Context) error {
 	cmd.SysProcAttr = processAttributes()
 	// Pipes that a grandchild keeps open must not block the end.
 	cmd.WaitDelay = stopGrace
-	done, err := start(cmd)
+	done, err := start(cmd, func() error { return nil })
 	if err != nil {
 		return fmt.Errorf("start %s (%s): %w", p.Name, p.Path, err)
 	}
@@ -71,16 +71,21 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 }
 
-// start starts a program; done gets the result of its end.
-func start(cmd *exec.Cmd) (done <-chan error, err error) {
+// start starts a program, after before on the same thread; done gets the result
+// of its end.
+func start(cmd *exec.Cmd, before func() error) (done <-chan error, err error) {
 	ended := make(chan error, 1)
 	started := make(chan error, 1)
 	go func() {
 		// The kernel ties the child's life to the thread that started it, so
-		// this thread must live as long.
+		// this thread must live as long. It ends with the goroutine, as before
+		// may have changed it.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := cmd.Start(); err != nil {
+		err := before()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
 			started <- err
 			return
 		}
