@@ -1,11 +1,14 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
+	"weft/internal/cp/admit"
 	"weft/internal/cp/store"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
@@ -72,7 +75,7 @@ func (s *Server) get(k *model.Kind) handler {
 		if err != nil {
 			return nil, fmt.Errorf("get %s: %w", k.Name, err)
 		}
-		return s.present(c, o)
+		return s.present(c.URL.Query(), o)
 	}
 }
 
@@ -92,9 +95,8 @@ func (s *Server) put(k *model.Kind) handler {
 		if err != nil {
 			return nil, err
 		}
-		key := k.Key(c.params["mesh"], c.params["name"])
-		o, err := decodeAs(k, key, body)
-		if err != nil {
+		d := draft{key: k.Key(c.params["mesh"], c.params["name"])}
+		if err := d.decode(k, body); err != nil {
 			return nil, err
 		}
 		if err := s.Access.Write(c.user, k); err != nil {
@@ -102,7 +104,7 @@ func (s *Server) put(k *model.Kind) handler {
 		}
 		for range putAttempts {
 			var rep *reply
-			if rep, err = s.write1(c.Context(), key, o); !errors.Is(err, store.ErrConflict) {
+			if rep, err = s.write1(c.Context(), d); !errors.Is(err, store.ErrConflict) {
 				return rep, err
 			}
 		}
@@ -110,88 +112,121 @@ func (s *Server) put(k *model.Kind) handler {
 	}
 }
 
-// write1 tries once to create or update.
-func (s *Server) write1(ctx context.Context, key model.Key, o *model.Object) (*reply, error) {
-	prior, err := s.Store.Get(ctx, key)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("look up %s: %w", key, err)
+// draft is an object on its way into the store.
+type draft struct {
+	key    model.Key // of the URL
+	object *model.Object
+	// misnamed is what differs between the URL and the object.
+	misnamed []model.Violation
+}
+
+// decode reads a body. That it is not what the URL names is told together with
+// what else is wrong, so it only counts later.
+func (d *draft) decode(k *model.Kind, body []byte) error {
+	if k.Shape == model.Flat && string(bytes.TrimSpace(body)) == "null" {
+		body = []byte("{}")
 	}
-	admitted, warnings, err := s.Gate.Admit(ctx, o, prior)
+	o, err := k.Decode(body)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	head, err := model.PeekHead(body)
+	if err != nil {
+		return err
+	}
+	var v model.Violations
+	admit.CheckIdentity(k, d.key, head, &v)
+	d.misnamed = v.List()
+	o.Meta.Mesh = d.key.Mesh
+	if k.Shape == model.Flat && k.Scope == model.InMesh && head.Mesh == "" {
+		o.Meta.Mesh = "" // flat kinds have to say it
+	}
+	d.object = o
+	return nil
+}
+
+// write1 tries once to create or update.
+func (s *Server) write1(ctx context.Context, d draft) (*reply, error) {
+	prior, err := s.Store.Get(ctx, d.key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("look up %s: %w", d.key, err)
+	}
+	title := "Could not create a resource"
+	if prior != nil {
+		title = "Could not update a resource"
+	}
+	admitted, warnings, err := s.Gate.Admit(ctx, d.object, prior)
+	if err != nil || len(d.misnamed) > 0 {
+		return nil, d.refused(title, err)
+	}
+	if prior == nil {
+		err = s.create(ctx, admitted)
+	} else {
+		err = s.update(ctx, admitted, prior)
+	}
+	if err != nil {
+		return nil, withTitle(title, err)
 	}
 	rep := &reply{value: warned{warnings}}
 	if prior == nil {
-		_, err = s.Store.Create(ctx, admitted)
 		rep.status = http.StatusCreated
-		if errors.Is(err, store.ErrExists) { // somebody was faster: update it
-			err = fmt.Errorf("%w: %w", store.ErrConflict, err)
-		}
-	} else {
-		admitted.Meta.Version = prior.Meta.Version
-		_, err = s.Store.Update(ctx, admitted)
-		if errors.Is(err, store.ErrNotFound) {
-			err = fmt.Errorf("%w: %w", store.ErrConflict, err)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", key, err)
-	}
-	if prior == nil && admitted.Kind == kinds.Mesh {
-		if err := s.MeshCreated(ctx, admitted); err != nil {
-			return nil, fmt.Errorf("give mesh %q what it starts with: %w", key.Name, err)
-		}
-	}
-	if prior != nil && admitted.Kind == kinds.Mesh && s.MeshUpdated != nil {
-		if err := s.MeshUpdated(ctx, admitted); err != nil {
-			return nil, fmt.Errorf("give mesh %q what it needs: %w", key.Name, err)
-		}
 	}
 	return rep, nil
+}
+
+// refused puts what the gate found together with what differs from the URL. What
+// the gate finds late goes under the title of what was tried.
+func (d *draft) refused(title string, err error) error {
+	var late interface{ Late() bool }
+	isLate := errors.As(err, &late) && late.Late()
+	var invalid *model.Invalid
+	switch {
+	case len(d.misnamed) > 0 && !isLate && errors.As(err, &invalid):
+		return &model.Invalid{Violations: append(slices.Clone(d.misnamed), invalid.Violations...)}
+	case len(d.misnamed) > 0:
+		return &model.Invalid{Violations: d.misnamed}
+	case isLate:
+		return withTitle(title, err)
+	}
+	return err
+}
+
+func (s *Server) create(ctx context.Context, o *model.Object) error {
+	_, err := s.Store.Create(ctx, o)
+	if errors.Is(err, store.ErrExists) { // somebody was faster: update it
+		return fmt.Errorf("%w: %w", store.ErrConflict, err)
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", o.Key(), err)
+	}
+	if o.Kind == kinds.Mesh {
+		if err := s.MeshCreated(ctx, o); err != nil {
+			return fmt.Errorf("give mesh %q what it starts with: %w", o.Meta.Name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) update(ctx context.Context, o, prior *model.Object) error {
+	o.Meta.Version = prior.Meta.Version
+	_, err := s.Store.Update(ctx, o)
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: %w", store.ErrConflict, err)
+	}
+	if err != nil {
+		return fmt.Errorf("update %s: %w", o.Key(), err)
+	}
+	if o.Kind == kinds.Mesh && s.MeshUpdated != nil {
+		if err := s.MeshUpdated(ctx, o); err != nil {
+			return fmt.Errorf("give mesh %q what it needs: %w", o.Meta.Name, err)
+		}
+	}
+	return nil
 }
 
 // warned is the body of a successful write.
 type warned struct {
 	Warnings []string `json:"warnings,omitempty"`
-}
-
-// decodeAs decodes a body that must be the object that the path names.
-func decodeAs(k *model.Kind, key model.Key, body []byte) (*model.Object, error) {
-	head, err := model.PeekHead(body)
-	if err != nil {
-		return nil, named(err, k)
-	}
-	var v model.Violations
-	if head.Name != key.Name {
-		v.At("name").Add("is %q, but the URL names %q; make them equal", head.Name, key.Name)
-	}
-	if head.Type != k.Name {
-		v.At("type").Add("is %q, but this collection holds %s", head.Type, k.Name)
-	}
-	if k.Scope == model.InMesh && head.Mesh != key.Mesh && (head.Mesh != "" || k.Shape == model.Flat) {
-		v.At("mesh").Add("is %q, but the URL names %q; make them equal", head.Mesh, key.Mesh)
-	}
-	o, err := k.Decode(body)
-	var inv *model.Invalid
-	if err != nil && !errors.As(err, &inv) {
-		return nil, err
-	}
-	if inv != nil {
-		return nil, &model.Invalid{Violations: append(v.List(), inv.Violations...)}
-	}
-	o.Meta.Mesh, o.Meta.Name = key.Mesh, head.Name
-	return o, v.Err()
-}
-
-// named puts the kind's name into an error about a document that has none yet.
-func named(err error, k *model.Kind) error {
-	var m *model.Malformed
-	if errors.As(err, &m) && m.Kind == "" {
-		c := *m
-		c.Kind = k.Name
-		return &c
-	}
-	return err
 }
 
 func (s *Server) remove(k *model.Kind) handler {

@@ -43,8 +43,6 @@ type Gate interface {
 	Admit(ctx context.Context, o, prior *model.Object) (*model.Object, []string, error)
 	// AdmitDelete refuses to delete what is in use.
 	AdmitDelete(ctx context.Context, o *model.Object) error
-	// CheckMeta adds what is wrong with name, mesh and labels of an object.
-	CheckMeta(o, prior *model.Object, v *model.Violations)
 }
 
 // Previewer says how a proxy would be configured. *engine.Engine is one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"weft/internal/cp/auth"
 	"weft/internal/cp/store"
 	"weft/internal/mesh/model"
 )
@@ -60,17 +61,57 @@ func badRequest(format string, args ...any) *failure {
 
 func notFound() *failure { return &failure{status: http.StatusNotFound, detail: "Not found"} }
 
+// titled puts another title over an error than that of the route.
+type titled struct {
+	title string
+	err   error
+}
+
+// Error returns the text of the error.
+func (t *titled) Error() string { return t.err.Error() }
+
+// Unwrap returns the error.
+func (t *titled) Unwrap() error { return t.err }
+
+func withTitle(title string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &titled{title, err}
+}
+
+// unauthenticated is the answer to a credential that was not accepted. Why it was
+// not is no secret to its holder, but does not concern whoever tries.
+func unauthenticated(err error) error {
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &failure{status: http.StatusUnauthorized, title: "Invalid authentication data", detail: "Unauthenticated"}
+}
+
 // statusClientGone is what the client would see had it waited.
 const statusClientGone = 499
 
 // failureOf maps every error to an answer, once. What is not known here is an
 // internal error, whose text stays in the log.
 func failureOf(err error) *failure {
+	var t *titled
+	if !errors.As(err, &t) {
+		return mapped(err)
+	}
+	f := *mapped(err)
+	if f.title == "" {
+		f.title = t.title
+	}
+	return &f
+}
+
+func mapped(err error) *failure {
 	var (
 		f         *failure
 		malformed *model.Malformed
 		invalid   *model.Invalid
-		mapped    interface {
+		known     interface {
 			HTTPStatus() (status int, title, detail string)
 		}
 	)
@@ -81,8 +122,8 @@ func failureOf(err error) *failure {
 		return &failure{status: http.StatusBadRequest, title: "Bad Request", detail: malformed.Error()}
 	case errors.As(err, &invalid):
 		return &failure{status: http.StatusBadRequest, detail: "Resource is not valid", params: paramsOf(invalid)}
-	case errors.As(err, &mapped):
-		status, title, detail := mapped.HTTPStatus()
+	case errors.As(err, &known):
+		status, title, detail := known.HTTPStatus()
 		return &failure{status: status, title: title, detail: detail}
 	case errors.Is(err, store.ErrNotFound):
 		return notFound()
@@ -92,6 +133,12 @@ func failureOf(err error) *failure {
 		return &failure{status: http.StatusBadRequest, detail: "Mesh is not found", params: []param{{"mesh", err.Error()}}}
 	case errors.Is(err, store.ErrUnavailable):
 		return &failure{status: http.StatusServiceUnavailable, title: "Service unavailable", detail: "the store cannot be reached at the moment; try again"}
+	case errors.Is(err, auth.ErrIssuerOff):
+		return &failure{status: http.StatusBadRequest, detail: err.Error()}
+	case errors.Is(err, store.ErrUnreadable):
+		return &failure{status: http.StatusInternalServerError, detail: "the object is stored in a form that this version cannot read; use the version that wrote it, or delete the object"}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &failure{status: http.StatusServiceUnavailable, title: "Service unavailable", detail: "the answer took too long; try again"}
 	case errors.Is(err, context.Canceled):
 		return &failure{status: statusClientGone, detail: "the client went away"}
 	}

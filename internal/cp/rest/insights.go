@@ -14,10 +14,10 @@ import (
 
 // insightRoutes registers what is counted when it is asked for.
 func (s *Server) insightRoutes() {
-	s.readRoute("/mesh-insights", s.meshInsights)
+	s.listRoute("/mesh-insights", s.meshInsights)
 	s.readRoute("/mesh-insights/{name}", s.meshInsight)
-	s.readRoute("/service-insights", s.serviceInsights)
-	s.readRoute("/meshes/{mesh}/service-insights", s.serviceInsights)
+	s.listRoute("/service-insights", s.serviceInsights)
+	s.listRoute("/meshes/{mesh}/service-insights", s.serviceInsights)
 	s.readRoute("/meshes/{mesh}/service-insights/{name}", s.serviceInsight)
 	s.readRoute("/global-insight", func(*call) (*reply, error) {
 		return ok(summary.Everything(s.Tables(), s.Kinds, s.Now())), nil
@@ -34,7 +34,7 @@ func (s *Server) meshInsight(c *call) (*reply, error) {
 	if !there {
 		return nil, notFound()
 	}
-	return ok(summary.Mesh(t, s.Kinds, m.Object, s.Now())), nil
+	return s.present(c.URL.Query(), summary.Mesh(t, s.Kinds, m.Object, s.Now()))
 }
 
 func (s *Server) meshInsights(c *call) (*reply, error) {

@@ -33,11 +33,11 @@ func (s *Server) overviewRoutes() {
 		prefix := ""
 		if o.kind.Scope == model.InMesh {
 			prefix = "/meshes/{mesh}"
-			s.readRoute("/"+o.kind.Plural+"/_overview", s.overviewList(o))
-			s.readRoute("/"+o.legacy, s.overviewList(o))
+			s.listRoute("/"+o.kind.Plural+"/_overview", s.overviewList(o))
+			s.listRoute("/"+o.legacy, s.overviewList(o))
 		}
-		s.readRoute(prefix+"/"+o.kind.Plural+"/_overview", s.overviewList(o))
-		s.readRoute(prefix+"/"+o.legacy, s.overviewList(o))
+		s.listRoute(prefix+"/"+o.kind.Plural+"/_overview", s.overviewList(o))
+		s.listRoute(prefix+"/"+o.legacy, s.overviewList(o))
 		s.readRoute(prefix+"/"+o.kind.Plural+"/{name}/_overview", s.overviewOne(o))
 		s.readRoute(prefix+"/"+o.legacy+"/{name}", s.overviewOne(o))
 	}
@@ -45,6 +45,10 @@ func (s *Server) overviewRoutes() {
 
 func (s *Server) readRoute(pattern string, h handler) {
 	s.router.add(route{method: http.MethodGet, pattern: pattern, title: "Could not retrieve a resource", handle: h})
+}
+
+func (s *Server) listRoute(pattern string, h handler) {
+	s.router.add(route{method: http.MethodGet, pattern: pattern, title: "Could not retrieve resources", handle: h})
 }
 
 func (s *Server) overviewOne(o overview) handler {
@@ -59,7 +63,7 @@ func (s *Server) overviewOne(o overview) handler {
 		if err != nil {
 			return nil, fmt.Errorf("get %s: %w", o.kind.Name, err)
 		}
-		doc, err := o.render(s.Tables(), obj)
+		doc, err := o.render(s.Tables(), obj, true)
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +80,7 @@ func (s *Server) overviewList(o overview) handler {
 		tables := s.Tables()
 		var failed error
 		rep, err := paged(c, len(objs), func(i int) any {
-			doc, err := o.render(tables, objs[i])
+			doc, err := o.render(tables, objs[i], false)
 			if err != nil {
 				failed = err
 			}
@@ -89,8 +93,9 @@ func (s *Server) overviewList(o overview) handler {
 	}
 }
 
-// render puts both parts into one document with the object's meta data.
-func (o overview) render(t model.Tables, obj *model.Object) (json.RawMessage, error) {
+// render puts both parts into one document with the object's meta data. alone
+// tells that the answer is no list: a zone then has an insight always, as in 2.10.
+func (o overview) render(t model.Tables, obj *model.Object, alone bool) (json.RawMessage, error) {
 	full, err := model.Encode(obj)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", obj.Key(), err)
@@ -124,6 +129,8 @@ func (o overview) render(t model.Tables, obj *model.Object) (json.RawMessage, er
 			return nil, fmt.Errorf("encode insight of %s: %w", obj.Key(), err)
 		}
 		fmt.Fprintf(&b, ",%q:%s", o.insightKey, insight)
+	} else if o.kind == kinds.Zone && alone {
+		fmt.Fprintf(&b, ",%q:{}", o.insightKey)
 	}
 	b.WriteByte('}')
 	return b.Bytes(), nil

@@ -17,6 +17,7 @@ type route struct {
 	handle  handler
 	title   string
 	open    bool // answered without looking at credentials
+	page    bool // a web page, which is no JSON
 	pattern string
 }
 

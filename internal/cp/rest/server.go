@@ -6,9 +6,9 @@ package rest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"path"
 	"runtime/debug"
@@ -18,9 +18,6 @@ import (
 
 	"weft/internal/cp/summary"
 )
-
-// maxBody bounds a request body; the largest sensible object is far smaller.
-const maxBody = 4 << 20
 
 // call is one request on its way through a handler.
 type call struct {
@@ -38,6 +35,8 @@ type reply struct {
 	// text is used when contentType is set.
 	text        []byte
 	contentType string
+	headers     map[string]string
+	redirect    string // to another page
 }
 
 func ok(v any) *reply { return &reply{value: v} }
@@ -51,8 +50,10 @@ type Server struct {
 	// base is the path below which the API lies, without a slash at the end;
 	// gui that of the GUI.
 	base, gui string
-	naming    summary.Naming
-	ports     []*port
+	// hosts are the names of this control plane.
+	hosts  []string
+	naming summary.Naming
+	ports  []*port
 }
 
 // New returns the API of what d names.
@@ -63,7 +64,11 @@ func New(d Deps) *Server {
 		gui:    path.Clean(d.Config.APIServer.GUI.BasePath),
 		naming: summary.Naming{Domain: d.Config.DNSServer.Domain, VIPPort: uint32(d.Config.DNSServer.ServiceVIPPort)},
 	}
+	s.hosts = ownNames(d.Instance().Hostname, d.Config.APIServer)
 	s.routes()
+	if err := s.guiRoutes(); err != nil {
+		panic(err) // the embedded pages are broken: a mistake of the build
+	}
 	return s
 }
 
@@ -75,7 +80,14 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w}
-	pattern := "/"
+	rt, params := s.screen(rec, r)
+	pattern := unknownPage
+	if rt != nil {
+		pattern = rt.pattern
+	}
+	if s.Metrics != nil {
+		defer s.Metrics.Begin(pattern)()
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			s.Log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -87,31 +99,50 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			s.Metrics.Observe(pattern, r.Method, rec.status, rec.size, time.Since(start))
 		}
 	}()
+	if rt != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), handleTimeout)
+		defer cancel()
+		s.run(rec, r.WithContext(ctx), rt, params)
+	}
+}
+
+// unknownPage is the route of metrics where none matched, so that clients cannot
+// make time series by asking for pages.
+const unknownPage = "/"
+
+// screen finds the route of a request and checks what needs no credentials. It
+// returns nil if it answered itself.
+func (s *Server) screen(w http.ResponseWriter, r *http.Request) (*route, map[string]string) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	if why := outOfBounds(r); why != "" {
+		s.fail(w, r, "", badRequest("%s", why))
+		return nil, nil
+	}
 	if to, dirty := cleaned(r.URL.Path); dirty {
 		u := *r.URL
 		u.Path, u.RawPath = to, ""
-		http.Redirect(rec, r, u.RequestURI(), http.StatusTemporaryRedirect)
-		return
+		http.Redirect(w, r, u.RequestURI(), http.StatusTemporaryRedirect)
+		return nil, nil
 	}
-	if s.guard(rec, r) {
-		return
+	if s.guard(w, r) {
+		return nil, nil
 	}
 	rs, params := s.find(r.URL.Path)
 	if rs == nil {
-		s.missing(rec, r)
-		return
+		s.missing(w, r)
+		return nil, nil
 	}
 	i := slices.IndexFunc(rs, func(x *route) bool { return x.method == r.Method })
 	if i < 0 {
-		rec.Header().Set("Allow", strings.Join(methods(rs), ", "))
-		plain(rec, r, http.StatusMethodNotAllowed, "405: Method Not Allowed")
-		return
+		h.Set("Allow", strings.Join(methods(rs), ", "))
+		plain(w, r, http.StatusMethodNotAllowed, "405: Method Not Allowed")
+		return nil, nil
 	}
-	pattern = rs[i].pattern
-	if !s.negotiate(rec, r) {
-		return
+	if !rs[i].page && !negotiate(w, r) {
+		return nil, nil
 	}
-	s.run(rec, r, rs[i], params)
+	return rs[i], params
 }
 
 // find looks a path up, below the base path or beside it.
@@ -134,43 +165,13 @@ func (s *Server) missing(w http.ResponseWriter, r *http.Request) {
 	plain(w, r, http.StatusNotFound, "404: Page Not Found")
 }
 
-// negotiate checks media types; it answers itself when they do not fit.
-func (s *Server) negotiate(w http.ResponseWriter, r *http.Request) bool {
-	ct, hasCT := r.Header["Content-Type"]
-	body := r.Method == http.MethodPut || r.Method == http.MethodPost
-	if body && !hasCT || hasCT && r.Method != http.MethodGet && mediaType(ct[0]) != "application/json" {
-		plain(w, r, http.StatusUnsupportedMediaType, "415: Unsupported Media Type")
-		return false
-	}
-	if a := r.Header.Get("Accept"); a != "" && !acceptsJSON(a) && !strings.HasPrefix(r.URL.Path, s.gui) {
-		plain(w, r, http.StatusNotAcceptable, "406: Not Acceptable: this API answers application/json")
-		return false
-	}
-	return true
-}
-
-func mediaType(v string) string {
-	t, _, _ := strings.Cut(v, ";")
-	return strings.ToLower(strings.TrimSpace(t))
-}
-
-func acceptsJSON(accept string) bool {
-	for part := range strings.SplitSeq(accept, ",") {
-		switch mediaType(part) {
-		case "*/*", "application/*", "application/json":
-			return true
-		}
-	}
-	return false
-}
-
 // run authenticates, calls the handler and writes its answer.
 func (s *Server) run(w http.ResponseWriter, r *http.Request, rt *route, params map[string]string) {
 	c := &call{Request: r, params: params, pattern: rt.pattern}
 	if !rt.open {
 		user, err := s.Authn.Authenticate(r)
 		if err != nil {
-			s.fail(w, r, rt.title, &failure{status: http.StatusUnauthorized, title: "Invalid authentication data", detail: "Unauthenticated"})
+			s.fail(w, r, rt.title, unauthenticated(err))
 			return
 		}
 		c.user = user
@@ -180,16 +181,26 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, rt *route, params m
 		s.fail(w, r, rt.title, err)
 		return
 	}
+	if rep.redirect != "" {
+		http.Redirect(w, r, rep.redirect, http.StatusTemporaryRedirect)
+		return
+	}
 	s.write(w, rep)
 }
 
 func (s *Server) write(w http.ResponseWriter, rep *reply) {
+	for k, v := range rep.headers {
+		w.Header().Set(k, v)
+	}
 	status := rep.status
 	if status == 0 {
 		status = http.StatusOK
 	}
 	if rep.contentType != "" {
 		w.Header().Set("Content-Type", rep.contentType)
+		if w.Header().Get("Cache-Control") == "" {
+			w.Header().Set("Cache-Control", "no-store")
+		}
 		w.WriteHeader(status)
 		_, _ = w.Write(rep.text)
 		return
@@ -201,6 +212,7 @@ func (s *Server) write(w http.ResponseWriter, rep *reply) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }
@@ -227,19 +239,6 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, title string, err 
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(f.status)
 	_, _ = w.Write(body)
-}
-
-// readBody returns the body, bounded.
-func readBody(c *call) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(c.Body, maxBody+1))
-	if err != nil {
-		return nil, badRequest("the body could not be read: %v", err)
-	}
-	if len(b) > maxBody {
-		return nil, &failure{status: http.StatusRequestEntityTooLarge, title: "Bad Request",
-			detail: fmt.Sprintf("the body is larger than %d bytes", maxBody)}
-	}
-	return b, nil
 }
 
 // recorder notes status and size for metrics.

@@ -3,9 +3,12 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
+	"weft/internal/config"
 	"weft/internal/cp/auth"
+	"weft/internal/mesh/model"
 )
 
 // tokenRequest is the body of a request for a token.
@@ -13,7 +16,9 @@ type tokenRequest interface {
 	Issue(ctx context.Context, t *auth.Tokens) (string, error)
 }
 
-// tokenRoutes registers the endpoints that issue tokens. User tokens are always
+// tokenRoutes registers the endpoints that issue tokens; they are also there
+// where everything else is read-only. A federated zone has no key for zone
+// tokens, which is what it answers. User tokens are always
 // issued at /tokens/user, wherever the rest of the API lies.
 func (s *Server) tokenRoutes() {
 	const title = "Could not issue a token"
@@ -21,10 +26,8 @@ func (s *Server) tokenRoutes() {
 		to.add(route{method: http.MethodPost, pattern: pattern, title: title, handle: s.issue(action, body)})
 	}
 	add(&s.router, "/tokens/dataplane", auth.GenerateDPToken, func() tokenRequest { return new(auth.DataplaneTokenRequest) })
-	if !s.Config.IsFederatedZone() {
-		add(&s.router, "/tokens/zone", auth.GenerateZoneToken, func() tokenRequest { return new(auth.ZoneTokenRequest) })
-	}
-	if s.Config.APIServer.Authn.Type == "tokens" {
+	add(&s.router, "/tokens/zone", auth.GenerateZoneToken, func() tokenRequest { return new(auth.ZoneTokenRequest) })
+	if s.Config.APIServer.Authn.Type == config.AuthnTokens {
 		add(&s.offBase, "/tokens/user", auth.GenerateUserToken, func() tokenRequest { return new(auth.UserTokenRequest) })
 	}
 }
@@ -43,6 +46,10 @@ func (s *Server) issue(action string, body func() tokenRequest) handler {
 			return nil, err
 		}
 		text, err := req.Issue(c.Context(), s.Tokens)
+		var invalid *model.Invalid
+		if errors.As(err, &invalid) {
+			return nil, withTitle("Invalid request", err)
+		}
 		if err != nil {
 			return nil, err
 		}
