@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"weft/internal/cp/services"
 	"weft/internal/cp/view"
 	"weft/internal/cp/vip"
 	"weft/internal/mesh/catalog"
@@ -28,32 +27,11 @@ type leading struct {
 	vips map[string]string // address → service
 }
 
-// defaults are the hostname generators that a zone makes.
-var defaults = []string{
-	`{"type": "HostnameGenerator", "name": "local-mesh-external-service", "labels": {"kuma.io/origin": "zone"},
-		"spec": {"selector": {"meshExternalService": {"matchLabels": {"kuma.io/origin": "zone"}}}, "template": "{{ .DisplayName }}.extsvc.mesh.local"}}`,
-	`{"type": "HostnameGenerator", "name": "local-universal-mesh-service", "labels": {"kuma.io/origin": "zone"},
-		"spec": {"selector": {"meshService": {"matchLabels": {"kuma.io/origin": "zone"}}}, "template": "{{ .DisplayName }}.svc.mesh.local"}}`,
-}
-
 // led returns the objects with the services and virtual addresses that the leader
 // makes and gives out.
 func led(t *testing.T, mesh string, objects []*model.Object) *leading {
 	t.Helper()
-	for _, d := range defaults {
-		o, err := catalog.Decode([]byte(d))
-		if err != nil {
-			t.Fatal(err)
-		}
-		objects = append([]*model.Object{o}, objects...)
-	}
-	now := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
-	objects = services.Settle(objects, services.Settings{
-		Zone: settings().Zone, Generate: true, GracePeriod: time.Hour, Hostnames: true, Addresses: true,
-		MeshServices:          netip.MustParsePrefix("241.0.0.0/8"),
-		ExternalServices:      netip.MustParsePrefix("242.0.0.0/8"),
-		MeshMultiZoneServices: netip.MustParsePrefix("243.0.0.0/8"),
-	}, now)
+	objects = corpus.Led(t, objects)
 	w := &leading{vips: map[string]string{}}
 	for _, o := range objects {
 		if s := model.Status[kinds.MeshServiceStatus](o); s != nil {
@@ -66,7 +44,7 @@ func led(t *testing.T, mesh string, objects []*model.Object) *leading {
 	for _, w := range warnings {
 		t.Log(w)
 	}
-	vips, err := vip.Allocate(nil, entries, netip.MustParsePrefix("240.0.0.0/4"), now)
+	vips, err := vip.Allocate(nil, entries, netip.MustParsePrefix("240.0.0.0/4"), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,8 @@ type Destination struct {
 	// TLSReady tells whether all its proxies can be talked to with the mesh's
 	// TLS even where plain text is accepted too.
 	TLSReady bool
+	// Selects are the tags that its proxies have, as far as that is known.
+	Selects map[string]string
 	// SNI is what clients ask for; empty for services known by their tag, whose
 	// SNI depends on the client's tags.
 	SNI string
@@ -60,6 +62,7 @@ func (d *Destination) seal() *Destination {
 	h.flag(d.TLSReady)
 	h.tags(d.Labels)
 	h.strs(d.Identities)
+	h.tags(d.Selects)
 	h.num(uint64(len(d.Outside)))
 	for i := range d.Outside {
 		o := &d.Outside[i]

@@ -58,9 +58,13 @@ func (m *Mesh) outboundsOf(own *member) *Outbounds {
 	if !m.restricted(t) {
 		return m.virtual
 	}
+	if len(t.ReachableServices) == 0 && t.ReachableBackends == nil {
+		return m.permitted(own.spec.Tags())
+	}
 	var list []Outbound
+	client := own.spec.Tags()
 	for i := range m.virtual.list {
-		if o := &m.virtual.list[i]; m.reachable(own.row.Object, t, o) {
+		if o := &m.virtual.list[i]; m.reachable(own.row.Object, t, o, client) {
 			list = append(list, *o)
 		}
 	}

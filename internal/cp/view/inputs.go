@@ -54,6 +54,8 @@ type Settings struct {
 	DNSDomain      string
 	ServiceVIPPort uint32
 	ServiceVIPs    bool
+	// AutoReachable leaves out destinations that no permission lets a proxy reach.
+	AutoReachable bool
 	// Policies are the kinds that take part, in the order in which they act
 	// (catalog.Policies).
 	Policies []*policy.Policy
@@ -156,5 +158,6 @@ func (s *Settings) digest() model.Hash {
 	h.str(s.DNSDomain)
 	h.num(uint64(s.ServiceVIPPort))
 	h.flag(s.ServiceVIPs)
+	h.flag(s.AutoReachable)
 	return h.sum()
 }

@@ -8,6 +8,7 @@ import (
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // Mesh is the view of one mesh at one moment.
@@ -31,6 +32,11 @@ type Mesh struct {
 	policies  *policy.Indexes
 	virtual   *Outbounds
 
+	permissions *policy.Permissions
+	// olderPermissions: the mesh has TrafficPermissions.
+	olderPermissions bool
+	trimmed          *trimmed
+
 	meshHash, configHash model.Hash
 
 	// id tells views apart; before is that of the view which this one was made
@@ -41,7 +47,7 @@ type Mesh struct {
 
 // sources are the hashes of the tables that a view was derived from.
 type sources struct {
-	mesh, dataplanes, services, multiZone, external, outside, egresses, secrets, vips, trust, clientTags model.Hash
+	mesh, dataplanes, services, multiZone, external, outside, egresses, secrets, vips, trust, clientTags, older model.Hash
 }
 
 // NewMesh returns the view of a mesh of which nothing is known yet.
@@ -52,6 +58,7 @@ func NewMesh(name string, s Settings) *Mesh {
 		members:   &members{table: model.EmptyTable},
 		resources: &meshServices{table: model.EmptyTable},
 		id:        new(int64),
+		trimmed:   &trimmed{byClient: map[string]*Outbounds{}},
 	}
 	m.dests = newDestinations(nil, nil, nil)
 	m.virtual = newOutbounds(nil)
@@ -94,6 +101,7 @@ func (m *Mesh) Next(t model.Tables) *Mesh {
 		mesh: row.Hash, dataplanes: in.dataplanes.Hash(), services: in.services.Hash(),
 		multiZone: in.multiZone.Hash(), external: in.external.Hash(), outside: in.outside.Hash(), egresses: in.egresses.Hash(),
 		secrets: in.secrets.Hash(), vips: vips.Hash, trust: trust.Hash, clientTags: m.clientTags(t),
+		older: m.hasOlderPermissions(t),
 	}
 	policies := policy.NewIndexes(m.cp.Policies, m.name, t, m.policies)
 	if src == m.src && exists == m.exists && m.policies != nil && policies.Hash() == m.policies.Hash() {
@@ -114,6 +122,14 @@ func (m *Mesh) clientTags(t model.Tables) model.Hash {
 		if p.Kind.Name == "MeshFaultInjection" && t.Table(p.Kind, m.name).Len() > 0 {
 			return model.Hash{1}
 		}
+	}
+	return model.Hash{}
+}
+
+// hasOlderPermissions tells whether the mesh has TrafficPermissions, if that counts.
+func (m *Mesh) hasOlderPermissions(t model.Tables) model.Hash {
+	if m.cp.AutoReachable && t.Table(legacy.TrafficPermission, m.name).Len() > 0 {
+		return model.Hash{1}
 	}
 	return model.Hash{}
 }
@@ -143,10 +159,24 @@ func (n *Mesh) derive(m *Mesh, in *tables, vips model.Row) {
 	if n.dests == m.dests && n.src.vips == m.src.vips && n.mode == m.mode && n.exists == m.exists && m.policies != nil {
 		n.virtual = m.virtual
 	} else {
-		n.describeVirtual(in, vips)
+		n.describeVirtual(m, in, vips)
 	}
+	n.derivePermissions(m)
 	n.id, n.before, n.changed = new(int64), m.id, n.differing(m)
 	n.configHash = n.fold()
+}
+
+// derivePermissions prepares trimming. What was trimmed for the view before holds
+// as long as nothing of it changed.
+func (n *Mesh) derivePermissions(m *Mesh) {
+	n.olderPermissions = n.src.older != model.Hash{}
+	if n.virtual == m.virtual && n.mesh.MTLS == m.mesh.MTLS && n.mode == m.mode && n.src.older == m.src.older &&
+		m.policies != nil && n.policies.Hash() == m.policies.Hash() {
+		n.permissions, n.trimmed = m.permissions, m.trimmed
+		return
+	}
+	n.permissions = n.policies.Permissions(n.cp.Zone)
+	n.trimmed = &trimmed{byClient: map[string]*Outbounds{}}
 }
 
 // fold returns what ConfigHash returns.
@@ -158,6 +188,7 @@ func (n *Mesh) fold() model.Hash {
 	h.hash(n.policies.Hash())
 	h.hash(n.dests.hash)
 	h.hash(n.virtual.hash)
+	h.hash(n.src.older)
 	if n.members.direct > 0 {
 		// Those proxies have a listener for each endpoint.
 		h.hash(n.src.dataplanes)
@@ -252,7 +283,7 @@ func (n *Mesh) describeDestinations(m *Mesh, in *tables) {
 }
 
 // describeVirtual lists the outbounds on virtual addresses.
-func (n *Mesh) describeVirtual(in *tables, vips model.Row) {
+func (n *Mesh) describeVirtual(m *Mesh, in *tables, vips model.Row) {
 	var list []Outbound
 	if vips.Object != nil && n.mode != kinds.MeshServicesExclusive {
 		// What the control plane wrote itself can be read; else there are none.
@@ -263,4 +294,7 @@ func (n *Mesh) describeVirtual(in *tables, vips model.Row) {
 		list = append(list, resourceVIPs(n.dests.resources[kind])...)
 	}
 	n.virtual = newOutbounds(list)
+	if n.virtual.hash == m.virtual.hash {
+		n.virtual = m.virtual
+	}
 }

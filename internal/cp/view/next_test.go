@@ -65,7 +65,7 @@ func (w *world) drop(kind *model.Kind, name string) {
 func (w *world) edit() {
 	service := w.pick("a", "b", "c")
 	n := w.rnd.IntN(6)
-	switch w.rnd.IntN(16) {
+	switch w.rnd.IntN(19) {
 	case 0, 1, 2, 3, 4:
 		w.put(w.dataplane(n, service))
 	case 5:
@@ -95,6 +95,17 @@ func (w *world) edit() {
 		w.put(fmt.Sprintf(`{"type": "MeshExternalService", "mesh": "m", "name": "mes", "labels": {"l": "%s"}, "spec": {"match": {"port": %d}}}`, w.pick("x", "y"), 80+n%2))
 	case 14:
 		w.put(fmt.Sprintf(`{"type": "ZoneEgress", "name": "e%d", "zone": "%s", "networking": {"address": "10.1.0.%d", "port": 10002}}`, n%2, w.pick("z", "y", ""), n))
+	case 16:
+		w.put(fmt.Sprintf(`{"type": "MeshTrafficPermission", "mesh": "m", "name": "mtp-%d", "spec": {"targetRef": {"kind": "MeshSubset", "tags": {"kuma.io/service": "%s"}},
+			"from": [{"targetRef": {"kind": "MeshSubset", "tags": {"kuma.io/service": "%s"}}, "default": {"action": "%s"}}]}}`, n%2, service, w.pick("a", "b"), w.pick("Allow", "Deny")))
+	case 17:
+		w.drop(catalog.ByName("MeshTrafficPermission"), fmt.Sprintf("mtp-%d", n%2))
+	case 18:
+		if _, ok := w.objects[catalog.ByName("TrafficPermission").Key("m", "tp")]; ok {
+			w.drop(catalog.ByName("TrafficPermission"), "tp")
+			return
+		}
+		w.put(`{"type": "TrafficPermission", "mesh": "m", "name": "tp", "sources": [{"match": {"kuma.io/service": "*"}}], "destinations": [{"match": {"kuma.io/service": "*"}}]}`)
 	case 15:
 		delete(w.objects, kinds.ZoneEgress.Key("", fmt.Sprint("e", n%2)))
 	}
@@ -150,15 +161,17 @@ func TestNextEqualsColdStart(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorld(seed)
+			set := settings()
+			set.AutoReachable = seed%2 == 1
 			w.put(`{"type": "Mesh", "name": "m"}`)
-			warm := view.NewMesh("m", settings()).Next(w.tables())
+			warm := view.NewMesh("m", set).Next(w.tables())
 			for range 60 {
 				for range 1 + w.rnd.IntN(3) {
 					w.edit()
 				}
 				tables := w.tables()
 				next := warm.Next(tables)
-				cold := view.NewMesh("m", settings()).Next(tables)
+				cold := view.NewMesh("m", set).Next(tables)
 				sameViews(t, w, next, cold)
 				checkChanges(t, w, warm, next)
 				if again := next.Next(w.tables()); again != next {

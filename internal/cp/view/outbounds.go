@@ -182,14 +182,18 @@ func vipsOf(o *model.Object) (vips, names []string) {
 	return vips, names
 }
 
-// reachable tells whether a proxy uses an outbound on a virtual address
-// (services.md 8).
-func (m *Mesh) reachable(o *model.Object, t *kinds.TransparentProxying, ob *Outbound) bool {
+// reachable tells whether a proxy that lists what it reaches uses an outbound on
+// a virtual address (services.md 8). Of what it lists neither for services nor for
+// resources, the permissions decide.
+func (m *Mesh) reachable(o *model.Object, t *kinds.TransparentProxying, ob *Outbound, client kinds.MultiTags) bool {
 	if ob.Tags != nil {
-		return len(t.ReachableServices) == 0 || slices.Contains(t.ReachableServices, ob.Dest.Name)
+		if len(t.ReachableServices) > 0 {
+			return slices.Contains(t.ReachableServices, ob.Dest.Name)
+		}
+		return m.mayReach(client, ob)
 	}
 	if t.ReachableBackends == nil {
-		return len(t.ReachableServices) == 0 && m.mode != kinds.MeshServicesReachableBackends
+		return false // it lists services only
 	}
 	return slices.ContainsFunc(t.ReachableBackends.Refs, func(r kinds.ReachableBackendRef) bool {
 		return m.refSelects(o, &r, ob.Dest)
@@ -220,5 +224,5 @@ func (m *Mesh) refSelects(o *model.Object, r *kinds.ReachableBackendRef, d *Dest
 
 // restricted tells whether a proxy uses a part of the virtual addresses only.
 func (m *Mesh) restricted(t *kinds.TransparentProxying) bool {
-	return len(t.ReachableServices) > 0 || t.ReachableBackends != nil || m.mode == kinds.MeshServicesReachableBackends
+	return len(t.ReachableServices) > 0 || t.ReachableBackends != nil || m.mode == kinds.MeshServicesReachableBackends || m.trims()
 }

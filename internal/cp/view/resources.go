@@ -88,6 +88,9 @@ func (s *meshService) describe(f *facts, old *meshService) *meshService {
 		d := resourceDestination(o, kinds.MeshService.Name, p.SectionName(), uint32(p.Port))
 		d.Protocol = ir.ParseProtocol(p.Protocol())
 		d.Identities = identities
+		if s.spec.Selector.DataplaneRef == nil {
+			d.Selects = s.spec.Selector.DataplaneTags
+		}
 		d.TLSReady = remote || (status != nil && status.TLS.Status == kinds.TLSReady) || s.speakTLS(f)
 		d.SNI = resourceSNI(sniName(o), o.Meta.Mesh, d.Port, "ms")
 		s.res.Ports = append(s.res.Ports, d.seal())

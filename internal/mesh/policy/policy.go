@@ -121,6 +121,9 @@ type Def[C any] struct {
 	Patches func(c *C) []PlacedPatch
 	// Proxy acts on the proxy as a whole, after the nodes.
 	Proxy func(c *C, x *Context)
+	// Permits tells whether a conf of from lets clients connect. Only the kind
+	// that decides about it has it; see Permissions.
+	Permits func(c *C) bool
 }
 
 // Contribution is one conf that takes part in a merge.
@@ -158,6 +161,7 @@ type Policy struct {
 	fromInbound bool
 	merge       func(cs []contribution) any
 	patches     func(c any) []PlacedPatch
+	permits     func(c any) bool
 	none        any // a nil *C
 	hooks       hooks
 }
@@ -209,6 +213,9 @@ func Define[C any](d Def[C]) *Policy {
 	}
 	if f := d.Patches; f != nil {
 		p.patches = func(c any) []PlacedPatch { return f(c.(*C)) }
+	}
+	if f := d.Permits; f != nil {
+		p.permits = func(c any) bool { return f(c.(*C)) }
 	}
 	k.Scope, k.Shape = model.InMesh, model.SpecBlock
 	k.Flow = model.BothWays

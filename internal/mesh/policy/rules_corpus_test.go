@@ -28,7 +28,7 @@ func TestCorpusRules(t *testing.T) {
 				Proxies []string
 			}
 			corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
-			tables := corpus.NewTables(corpus.Inputs(t, filepath.Join(root, name, "input.yaml"))...)
+			tables := corpus.NewTables(corpus.Led(t, corpus.Inputs(t, filepath.Join(root, name, "input.yaml")))...)
 			for _, p := range c.Proxies {
 				file := "rules." + p + ".json"
 				want := corpus.ReadJSON(t, filepath.Join(root, name, file)).(map[string]any)

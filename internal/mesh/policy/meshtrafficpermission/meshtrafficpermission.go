@@ -63,6 +63,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 			v.At("action").Add("is missing: use %s, %s or %s", Allow, Deny, AllowWithShadowDeny)
 		}
 	},
+	Permits: func(c *Conf) bool { return c.Action == Allow || c.Action == AllowWithShadowDeny },
 	Absent:  true,
 	Clients: clients,
 })
