@@ -204,7 +204,8 @@ func (p *parts) settings() view.Settings {
 	return view.Settings{
 		Zone: p.zone(), InternalCIDRs: p.IPAM.KnownInternalCIDRs,
 		DNSDomain: p.DNSServer.Domain, ServiceVIPPort: uint32(p.DNSServer.ServiceVIPPort), ServiceVIPs: p.DNSServer.ServiceVIPEnabled,
-		Policies: catalog.Policies,
+		AutoReachable: p.Experimental.AutoReachableServices,
+		Policies:      catalog.Policies,
 	}
 }
 
