@@ -171,8 +171,14 @@ func (x *backends) cluster(name string, d *view.Destination, tags map[string]str
 	protocol := effective(d.Protocol)
 	c := &ir.Cluster{Name: name, Destination: d.Destination, Protocol: protocol}
 	if d.Kind == kinds.ExternalService.Name {
-		x.outside(c, d)
-		return c
+		if list := x.b.permitted(d); len(list) > 0 || len(d.Outside) == 0 {
+			x.outside(c, list)
+			return c
+		}
+		// Nothing of it may be used: as a service of the mesh that nobody has.
+		closed := *d
+		closed.Kind, closed.External = "", false
+		d, c.Destination = &closed, closed.Destination
 	}
 	c.Endpoints = &ir.EndpointsRef{Name: name, Dest: d.Key(), Subset: subset(tags)}
 	// Proxies of the mesh speak HTTP/2 among each other, whatever the workloads do.
@@ -195,11 +201,11 @@ func speak(c *ir.Cluster, p ir.Protocol) {
 }
 
 // outside fills in the cluster of an ExternalService.
-func (x *backends) outside(c *ir.Cluster, d *view.Destination) {
+func (x *backends) outside(c *ir.Cluster, list []view.Outside) {
 	speak(c, c.Protocol)
 	c.DNSIPv6 = x.b.in.Node.IPv6
-	for i := range d.Outside {
-		o := &d.Outside[i]
+	for i := range list {
+		o := &list[i]
 		c.Static = append(c.Static, o.Endpoint)
 		c.DNS = c.DNS || !isIP(o.Address)
 		if o.TLS == nil {

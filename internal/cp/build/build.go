@@ -12,6 +12,7 @@ import (
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // Proxy describes what the proxy with these inputs should do.
@@ -26,7 +27,7 @@ func Proxy(in *view.Inputs) *ir.Proxy {
 	b.inbounds()
 	b.outbounds()
 	env := b.env()
-	policy.Shape(b.p, in.Policies, env, in.Memo)
+	b.shape(env)
 	b.clientTags()
 	b.transparent()
 	b.directAccess()
@@ -35,6 +36,7 @@ func Proxy(in *view.Inputs) *ir.Proxy {
 	b.probes()
 	b.metrics()
 	b.identity()
+	legacy.Dress(b.p, in.Legacy, b.legacyEnv(env))
 	policy.Dress(b.p, in.Policies, env, in.Memo)
 	b.limits()
 	return b.p

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"weft/internal/cp/admit"
 	"weft/internal/cp/build"
 	"weft/internal/cp/envoy"
 	"weft/internal/cp/view"
@@ -35,6 +36,7 @@ type recorded struct {
 	Proxies, Get       []string
 	Streams            map[string]string
 	GeneratedAddresses bool `yaml:"generatedAddresses"`
+	Env                map[string]string
 }
 
 // TestCorpus compares what proxies get with what 2.10 gave them.
@@ -49,7 +51,8 @@ func TestCorpus(t *testing.T) {
 			}
 			var c recorded
 			corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
-			w := led(t, c.Mesh, corpus.Inputs(t, filepath.Join(root, name, "input.yaml")))
+			initial := admit.Initial{Routing: c.Env["KUMA_DEFAULTS_CREATE_MESH_ROUTING_RESOURCES"] == "true"}
+			w := led(t, c.Mesh, corpus.InputsWith(t, filepath.Join(root, name, "input.yaml"), initial))
 			w.hide = c.GeneratedAddresses
 			compareServices(t, known, filepath.Join(root, name), c.Get, w)
 			for _, p := range c.Proxies {

@@ -9,6 +9,7 @@ import (
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // eachLeaf changes every leaf of a value, one after the other, and calls f with
@@ -32,6 +33,8 @@ func eachLeaf(v reflect.Value, path string, skip map[string]bool, f func(path st
 		try(reflect.ValueOf(!v.Bool()).Convert(v.Type()))
 	case reflect.Uint32, reflect.Uint8:
 		try(reflect.ValueOf(v.Uint() + 1).Convert(v.Type()))
+	case reflect.Float64:
+		try(reflect.ValueOf(v.Float() + 1).Convert(v.Type()))
 	case reflect.Int, reflect.Int64:
 		try(reflect.ValueOf(v.Int() + 1).Convert(v.Type()))
 	case reflect.Slice:
@@ -126,6 +129,7 @@ func TestInputsCount(t *testing.T) {
 		"CP":        func(in *Inputs) { s := Settings{Zone: "x"}; in.CP, in.cpHash = &s, s.digest() },
 		"Mesh":      func(in *Inputs) { f := MeshFacts{MTLS: true}; in.Mesh, in.meshHash = &f, model.HashJSON(f) },
 		"Policies":  func(in *Inputs) { in.Policies = matchedOne() },
+		"Legacy":    func(in *Inputs) { in.Legacy = matchedOlder() },
 		"Outbounds": func(in *Inputs) { in.Outbounds = newOutbounds([]Outbound{{Dest: (&Destination{}).seal()}}) },
 		"Direct":    func(in *Inputs) { in.Direct = []ir.DirectAccess{{Address: "10.0.0.1", Port: 1}} },
 		"Table":     func(in *Inputs) { in.Table = newDestinations(nil, nil, nil) },
@@ -165,6 +169,22 @@ func matchedOne() *policy.Matched {
 	dp.Spec = &kinds.DataplaneSpec{Networking: &kinds.DataplaneNetworking{Inbound: []kinds.Inbound{{Port: 80}}}}
 	x := policy.NewIndexes([]*policy.Policy{p}, "m", oneTable{model.NewTable([]model.Row{{Object: o, Hash: model.ContentHash(o)}})}, nil)
 	return x.Match(policy.FactsOf(dp, nil))
+}
+
+// matchedOlder returns older policies that matter to a proxy.
+func matchedOlder() *legacy.Matched {
+	o := legacy.TrafficRoute.Make("m", "x")
+	x := legacy.NewSet(onlyRoutes{model.NewTable([]model.Row{{Object: o, Hash: model.ContentHash(o)}})}, "m", nil)
+	return x.Match(&kinds.DataplaneSpec{Networking: &kinds.DataplaneNetworking{Inbound: []kinds.Inbound{{Port: 80}}}})
+}
+
+type onlyRoutes struct{ t *model.Table }
+
+func (r onlyRoutes) Table(k *model.Kind, _ string) *model.Table {
+	if k == legacy.TrafficRoute {
+		return r.t
+	}
+	return model.EmptyTable
 }
 
 type oneTable struct{ t *model.Table }

@@ -24,8 +24,9 @@ func (m *Mesh) For(kind *model.Kind, name string, md Metadata) (*Inputs, bool) {
 		ID: ir.ProxyID{Mesh: m.name, Name: name}, Own: own.row, Node: md,
 		CP: &m.cp, cpHash: m.cpHash, Mesh: m.mesh, meshHash: m.meshHash, Memo: m.memo,
 		Policies: m.policies.Match(policy.FactsOf(own.row.Object, nil)),
+		Legacy:   m.legacy.Match(own.spec),
 	}
-	if in.Policies.Routes() {
+	if in.Policies.Routes() || in.Legacy.Routes() {
 		in.Table = m.dests
 	}
 	in.Outbounds = m.outboundsOf(own)

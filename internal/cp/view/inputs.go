@@ -14,6 +14,7 @@ import (
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // Metadata is what a connected proxy's node tells about itself
@@ -76,6 +77,9 @@ type MeshFacts struct {
 	ClientTags bool
 	// Metrics is the enabled Prometheus backend, nil = none.
 	Metrics *kinds.PrometheusConf
+	// Logging and Tracing are the backends of older policies, nil = none.
+	Logging *kinds.MeshLogging
+	Tracing *kinds.MeshTracing
 }
 
 // Inputs is everything that one proxy's configuration depends on. Equal
@@ -89,6 +93,8 @@ type Inputs struct {
 	Mesh *MeshFacts
 	// Policies are those that select the proxy.
 	Policies *policy.Matched
+	// Legacy are the older policies, by sources and destinations.
+	Legacy *legacy.Matched
 	// Outbounds are the ports on which the workload reaches destinations.
 	Outbounds *Outbounds
 	// Direct are the addresses of other proxies that may be called directly.
@@ -114,6 +120,9 @@ func (in *Inputs) Fingerprint() model.Hash {
 	h.hash(in.meshHash)
 	if in.Policies != nil {
 		h.hash(in.Policies.Hash())
+	}
+	if in.Legacy != nil {
+		h.hash(in.Legacy.Hash())
 	}
 	if in.Outbounds != nil {
 		h.hash(in.Outbounds.hash)

@@ -30,6 +30,7 @@ type Mesh struct {
 	joined    map[ir.DestKey]*endpoints // of resources that are not MeshServices
 	dests     *Destinations
 	policies  *policy.Indexes
+	legacy    *legacy.Set
 	virtual   *Outbounds
 
 	permissions *policy.Permissions
@@ -104,10 +105,11 @@ func (m *Mesh) Next(t model.Tables) *Mesh {
 		older: m.hasOlderPermissions(t),
 	}
 	policies := policy.NewIndexes(m.cp.Policies, m.name, t, m.policies)
-	if src == m.src && exists == m.exists && m.policies != nil && policies.Hash() == m.policies.Hash() {
+	older := legacy.NewSet(t, m.name, m.legacy)
+	if older == m.legacy && src == m.src && exists == m.exists && m.policies != nil && policies.Hash() == m.policies.Hash() {
 		return m
 	}
-	n := &Mesh{name: m.name, cp: m.cp, cpHash: m.cpHash, memo: m.memo, src: src, exists: exists, policies: policies}
+	n := &Mesh{name: m.name, cp: m.cp, cpHash: m.cpHash, memo: m.memo, src: src, exists: exists, policies: policies, legacy: older}
 	in.tls = m.facts.tls
 	if src.trust != m.src.trust {
 		in.tls = nextTLSState(kinds.TrustOf(t, m.name), m.facts.tls)
@@ -186,6 +188,7 @@ func (n *Mesh) fold() model.Hash {
 	h.hash(n.meshHash)
 	h.hash(n.cpHash)
 	h.hash(n.policies.Hash())
+	h.hash(n.legacy.Hash())
 	h.hash(n.dests.hash)
 	h.hash(n.virtual.hash)
 	h.hash(n.src.older)
@@ -206,7 +209,8 @@ func (n *Mesh) describeMesh(row model.Row, tls *tlsState) {
 	n.mode = spec.MeshServicesMode()
 	f := &MeshFacts{
 		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), LocalityAware: spec.LocalityAware(),
-		ClientTags: n.src.clientTags != model.Hash{},
+		ClientTags: n.src.clientTags != model.Hash{} || n.legacy.ClientTags(),
+		Logging:    spec.Logging, Tracing: spec.Tracing,
 	}
 	if ca := spec.EnabledCA(); ca != nil {
 		f.MTLS, f.TLSMode = true, ir.TLSStrict

@@ -56,11 +56,18 @@ func NewTables(objects ...*model.Object) Tables {
 // is refused is left out.
 func Inputs(t *testing.T, file string) []*model.Object {
 	t.Helper()
+	return InputsWith(t, file, admit.Initial{})
+}
+
+// InputsWith is Inputs with settings for the policies that a new mesh gets.
+func InputsWith(t *testing.T, file string, initial admit.Initial) []*model.Object {
+	t.Helper()
+	initial.Kind = catalog.ByName
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &player{store: memory.New(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	p := &player{initial: initial, store: memory.New(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	p.gate = &admit.Gate{Reader: p.store, Zone: "default"}
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	for {
@@ -81,6 +88,7 @@ func Inputs(t *testing.T, file string) []*model.Object {
 }
 
 type player struct {
+	initial admit.Initial
 	store   *memory.Store
 	gate    *admit.Gate
 	now     time.Time
@@ -98,7 +106,7 @@ func (p *player) put(t *testing.T, body []byte) {
 	if o == nil || o.Kind != kinds.Mesh {
 		return
 	}
-	initial, err := admit.Initial{Kind: catalog.ByName}.Policies(o)
+	initial, err := p.initial.Policies(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,9 @@ func NewSet(t model.Tables, mesh string, prev *Set) *Set {
 		s.tables[k] = table
 		s.count += table.Len()
 		hs = append(hs, table.Hash())
+		for _, row := range table.Rows() {
+			hs = append(hs, born(row))
+		}
 	}
 	s.hash = model.Fold(hs...)
 	if prev != nil && prev.hash == s.hash {
@@ -68,6 +71,12 @@ type Matched struct {
 	hash        model.Hash
 }
 
+// born covers when and as what a policy was made: of equal ones the later one
+// counts, so that this is an input, too.
+func born(r model.Row) model.Hash {
+	return model.HashOf(strconv.AppendInt([]byte(r.Meta.Name+"/"), r.Meta.Created.UnixNano(), 10))
+}
+
 // candidate is a policy with how specific its sources select the proxy.
 type candidate struct {
 	object *model.Object
@@ -79,6 +88,7 @@ type connected interface{ ends() *Connections }
 
 func (c *Connections) ends() *Connections { return c }
 
+// none are no policies; its hash is zero.
 var none = &Matched{}
 
 // Match returns the policies that matter to a Dataplane.
@@ -92,10 +102,7 @@ func (s *Set) Match(dp *kinds.DataplaneSpec) *Matched {
 		tagSets: tagSets(dp),
 	}
 	var hs []model.Hash
-	take := func(r model.Row) {
-		// Of equal policies the later one counts, so that its time is an input, too.
-		hs = append(hs, r.Hash, model.HashOf(strconv.AppendInt([]byte(r.Meta.Name), r.Meta.Created.UnixNano(), 10)))
-	}
+	take := func(r model.Row) { hs = append(hs, r.Hash, born(r)) }
 	for _, k := range Kinds() {
 		if k == TrafficTrace {
 			continue
@@ -112,6 +119,9 @@ func (s *Set) Match(dp *kinds.DataplaneSpec) *Matched {
 	}
 	if m.routes {
 		hs = append(hs, model.HashOf([]byte("routes")))
+	}
+	if len(hs) == 0 {
+		return none
 	}
 	m.hash = model.Fold(hs...)
 	return m
