@@ -10,7 +10,7 @@ GOLANGCI  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build envoy postgres demo test race fuzz bench golden lint fmt generate check clean
+.PHONY: help build envoy postgres demo test race fuzz bench golden lint fmt generate check packages clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,5 +55,8 @@ generate: ## OpenAPI, CRDs and reference pages from the catalog
 check: generate lint test ## what must be clean before a commit
 	git diff --exit-code
 
+packages: build ## deb and rpm packages with systemd units into dist/
+	deploy/packages/build $(VERSION) dist
+
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist
