@@ -62,7 +62,7 @@ func (c *counting) Update(ctx context.Context, o *model.Object) (*model.Object, 
 func play(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memory.New()
-		w := &world{t: t, store: &counting{Store: s}, gate: &admit.Gate{Reader: s, Zone: "z"}}
+		w := &world{t: t, store: &counting{Store: s}, gate: gate(s)}
 		log := slog.New(slog.DiscardHandler)
 		st := state.New(s, log, time.Now)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -218,3 +218,5 @@ func insight(name, backend string) string {
 	}
 	return `{"type": "DataplaneInsight", "mesh": "m", "name": "` + name + `", "subscriptions": [{"id": "1", "connectTime": "2026-01-01T00:00:00Z"}]` + mtls + `}`
 }
+
+func gate(s store.Store) *admit.Gate { return &admit.Gate{Reader: s, Zone: "z"} }
