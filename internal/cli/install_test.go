@@ -175,7 +175,13 @@ func sameEffect(t *testing.T, want, got string) {
 			packets := rulestest.Packets(w[i].Family, w[i], g[i])
 			for j := range packets {
 				p := &packets[j]
-				if a, b := rules.Trace(w[i], p), rules.Trace(g[i], p); a != b {
+				a, b := rules.Trace(w[i], p), rules.Trace(g[i], p)
+				if a.Zone == 0 && b.Zone == 2 && p.Hook == rules.Prerouting && p.DstPort == 53 && p.Interface != "eth0" && p.Interface != "lo" {
+					// Deliberate: in 2.10 containers get no answers, because answers are
+					// tracked in zone 2, but their questions in none.
+					a.Zone = b.Zone
+				}
+				if a != b {
 					t.Fatalf("%s: packet %+v: got %+v, want %+v\nours:\n%s", form, *p, b, a, got)
 				}
 			}

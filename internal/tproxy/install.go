@@ -151,9 +151,9 @@ func (i *Installer) limits(ctx context.Context, p *prepared) (warnings []string)
 	return warnings
 }
 
-// sourceFact is remembered with the rules when we gave the loopback interface the
-// address ::6, so that uninstalling takes it away.
-const sourceFact = "address ::6 was added to interface "
+// sourceFact, followed by the name of the loopback interface, is remembered with
+// the rules when we gave it the address ::6, so that uninstalling takes it away.
+const sourceFact = "source-"
 
 // install changes the host, and changes it back if something goes wrong.
 func (i *Installer) install(ctx context.Context, p *prepared) (err error) {
@@ -223,7 +223,14 @@ func (i *Installer) change(ctx context.Context, p *prepared, st *state) error {
 	if err != nil {
 		return err
 	}
-	facts := p.chosen.Facts(installed)
+	var facts []string
+	for _, b := range st.backends {
+		for _, f := range b.Facts(st.Snapshots[b.Name()]) {
+			if !slices.Contains(facts, f) {
+				facts = append(facts, f)
+			}
+		}
+	}
 	if slices.Contains(p.facts.Families, rules.IPv6) {
 		added, err := i.Host.AddSource(p.facts.Loopback)
 		switch {
@@ -267,8 +274,8 @@ func familyNames(sets []*rules.Set) string {
 // replaceOthers removes what an earlier installation left in other backends, and
 // keeps firewalld in line.
 func (i *Installer) replaceOthers(ctx context.Context, p *prepared, st *state) error {
-	for _, b := range backend.Others(ctx, p.choice, p.chosen) {
-		if st.Snapshots[b.Name()] == "" {
+	for _, b := range st.backends {
+		if b == p.chosen || st.Snapshots[b.Name()] == "" {
 			continue
 		}
 		if err := b.Restore(ctx, ""); err != nil {

@@ -31,6 +31,9 @@ type state struct {
 	// tells whether it matters.
 	Firewalld        []byte `json:"firewalld,omitempty"`
 	TouchesFirewalld bool   `json:"touchesFirewalld"`
+
+	// backends are those that the snapshots are of, while it is not handed over.
+	backends []backend.Backend
 }
 
 // takeState looks at what is installed.
@@ -46,6 +49,7 @@ func takeState(ctx context.Context, i *Installer, p *prepared) (*state, error) {
 			return nil, fmt.Errorf("see what is installed: %w", err)
 		}
 		s.Snapshots[b.Name()] = text
+		s.backends = append(s.backends, b)
 	}
 	if len(p.facts.Families) > 1 && !i.hasSource(p.facts.Loopback) {
 		s.Source = p.facts.Loopback

@@ -36,7 +36,8 @@ type Backend interface {
 	Restore(ctx context.Context, snapshot string) error
 	// Snapshot is Installed in a form that Restore takes.
 	Snapshot(ctx context.Context) (string, error)
-	// Facts returns what was remembered with the rules, from Installed.
+	// Facts returns what was remembered with the rules, from Installed or Snapshot.
+	// A fact is a short word of letters, digits and hyphens.
 	Facts(installed string) []string
 }
 

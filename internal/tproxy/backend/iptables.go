@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -194,7 +195,7 @@ func (b *iptables) document(s *rules.Set, now *dump, f rules.Family, facts []str
 	var out strings.Builder
 	for i := range s.Tables {
 		t := &s.Tables[i]
-		if t.Name == rules.NAT && !style.NoComments {
+		if t.Name == rules.NAT && f == rules.IPv4 {
 			t = withFacts(t, facts)
 		}
 		out.WriteString(rules.IptablesTable(t, style, now.table(t.Name).removal()))
@@ -207,20 +208,20 @@ func (b *iptables) document(s *rules.Set, now *dump, f rules.Family, facts []str
 	return out.String()
 }
 
-const (
-	factsChain = rules.ChainPrefix + "_FACTS"
-	factWord   = "fact: "
-)
+// Facts are the names of empty chains, which need no comments.
+const factPrefix = rules.ChainPrefix + "_FACT_"
 
-// withFacts adds a chain that no packet enters; the comments of its rules are
-// what is remembered.
+// maxChainName is what iptables takes.
+const maxChainName = 28
+
+// withFacts adds the chains that are what is remembered. What is too long for the
+// name of a chain is forgotten.
 func withFacts(t *rules.Table, facts []string) *rules.Table {
-	if len(facts) == 0 {
-		return t
-	}
-	u := &rules.Table{Name: t.Name, Chains: append(t.Chains[:len(t.Chains):len(t.Chains)], factsChain), Rules: t.Rules[:len(t.Rules):len(t.Rules)]}
+	u := &rules.Table{Name: t.Name, Chains: slices.Clone(t.Chains), Rules: t.Rules}
 	for _, f := range facts {
-		u.Rules = append(u.Rules, rules.Rule{Chain: factsChain, Why: factWord + f})
+		if name := factPrefix + f; len(name) <= maxChainName {
+			u.Chains = append(u.Chains, name)
+		}
 	}
 	return u
 }
@@ -228,9 +229,8 @@ func withFacts(t *rules.Table, facts []string) *rules.Table {
 func (b *iptables) Facts(installed string) []string {
 	var out []string
 	for line := range strings.Lines(installed) {
-		_, rest, ok := strings.Cut(line, `--comment "`+rules.CommentPrefix+factWord)
-		if text, _, end := strings.Cut(rest, `"`); ok && end {
-			out = append(out, text)
+		if f, ok := strings.CutPrefix(strings.TrimSpace(line), "-N "+factPrefix); ok {
+			out = append(out, f)
 		}
 	}
 	return out

@@ -12,12 +12,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"weft/internal/tproxy/rules"
 )
 
 // dialAs opens a connection as a user. The kernel asks who opened the socket, and
 // that is the thread's user for files; so a thread of its own changes only this,
-// and ends.
-func dialAs(ctx context.Context, uid uint32, network string, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
+// and ends. from may be zero.
+func dialAs(ctx context.Context, uid uint32, network string, from netip.Addr, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
 	type result struct {
 		c   net.Conn
 		err error
@@ -30,6 +32,9 @@ func dialAs(ctx context.Context, uid uint32, network string, to netip.AddrPort, 
 			return
 		}
 		d := net.Dialer{Timeout: timeout}
+		if from.IsValid() && network == rules.TCP {
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+		}
 		c, err := d.DialContext(ctx, network, to.String())
 		switch {
 		case errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL):

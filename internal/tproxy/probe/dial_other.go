@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func dialAs(context.Context, uint32, string, netip.AddrPort, time.Duration) (net.Conn, error) {
+func dialAs(context.Context, uint32, string, netip.Addr, netip.AddrPort, time.Duration) (net.Conn, error) {
 	return nil, errCannot
 }
 

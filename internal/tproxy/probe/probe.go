@@ -82,6 +82,8 @@ type attempt struct {
 	packet rules.Packet
 	// local tells that the other end is a listener of ours.
 	local bool
+	// from is the source address, if it matters.
+	from netip.Addr
 }
 
 func (s *Settings) probes(set *rules.Set) []attempt {
@@ -91,7 +93,7 @@ func (s *Settings) probes(set *rules.Set) []attempt {
 		workload = nobody
 	}
 	tcp := func(what string, uid uint32, to netip.Addr, iface string, local bool) attempt {
-		return attempt{what, rules.Packet{Hook: rules.Output, Proto: rules.TCP, Dst: to, DstPort: discardPort, UID: uid, Interface: iface}, local}
+		return attempt{what, rules.Packet{Hook: rules.Output, Proto: rules.TCP, Dst: to, DstPort: discardPort, UID: uid, Interface: iface}, local, netip.Addr{}}
 	}
 	list := []attempt{
 		tcp("application to another host", workload, outside[f], "", false),
@@ -100,6 +102,9 @@ func (s *Settings) probes(set *rules.Set) []attempt {
 		tcp("application to localhost", workload, localhost[f], s.Loopback, true),
 		tcp("proxy to localhost", s.ProxyUID, localhost[f], s.Loopback, true),
 	}
+	// The kernel would prefer the passthrough address itself as source, which means
+	// something else.
+	list[2].from = localhost[f]
 	for _, r := range s.Resolvers {
 		if !f.Holds(r) {
 			continue
@@ -108,7 +113,7 @@ func (s *Settings) probes(set *rules.Set) []attempt {
 		if r.IsLoopback() {
 			p.Interface = s.Loopback
 		}
-		list = append(list, attempt{"application asks for a name", p, false})
+		list = append(list, attempt{what: "application asks for a name", packet: p})
 		break
 	}
 	return list
@@ -154,7 +159,7 @@ func portOf(a net.Addr) uint16 {
 
 // connects only opens the connection.
 func (s *Settings) connects(ctx context.Context, a attempt) error {
-	c, err := dialAs(ctx, a.packet.UID, a.packet.Proto, netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort), s.Timeout)
+	c, err := dialAs(ctx, a.packet.UID, a.packet.Proto, a.from, netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort), s.Timeout)
 	if err != nil {
 		return err
 	}
@@ -165,7 +170,7 @@ func (s *Settings) connects(ctx context.Context, a attempt) error {
 // its original destination.
 func (s *Settings) arrives(ctx context.Context, a attempt, l *net.TCPListener) error {
 	to := netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort)
-	c, err := dialAs(ctx, a.packet.UID, a.packet.Proto, to, s.Timeout)
+	c, err := dialAs(ctx, a.packet.UID, a.packet.Proto, a.from, to, s.Timeout)
 	if err != nil {
 		return err
 	}
@@ -201,7 +206,7 @@ func (s *Settings) asks(ctx context.Context, a attempt, resolver netip.AddrPort)
 		return fmt.Errorf("%w: a resolver is running on port %d already", errCannot, resolver.Port())
 	}
 	defer l.Close()
-	c, err := dialAs(ctx, a.packet.UID, rules.UDP, netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort), s.Timeout)
+	c, err := dialAs(ctx, a.packet.UID, rules.UDP, a.from, netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort), s.Timeout)
 	if err != nil {
 		return err
 	}

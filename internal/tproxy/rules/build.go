@@ -229,6 +229,11 @@ func (b *builder) raw() Table {
 			out.add(Match{Proto: UDP, Src: server, Dst: b.Family.localhost()}, inZone(zoneOfProxy), "answers of a resolver on this host")
 		}
 	}
+	for _, n := range b.VNets {
+		// The answers of the proxy are tracked with those to the workload, so the
+		// questions must be, too.
+		pre.add(Match{Proto: UDP, DstPort: dnsPort, In: n.Interface}, inZone(zoneOfWorkload), "questions of network %s", n.Interface)
+	}
 	t.Rules = append(pre.rules, out.rules...)
 	return t
 }
