@@ -80,7 +80,7 @@ func faultOf(f ir.Fault) *fault.HTTPFault {
 			Percentage: fraction(f.AbortPercent),
 		}
 	}
-	if f.Delay != nil {
+	if f.Delay != nil && *f.Delay > 0 { // Envoy takes no delay of 0
 		out.Delay = &commonfault.FaultDelay{
 			FaultDelaySecifier: &commonfault.FaultDelay_FixedDelay{FixedDelay: durationpb.New(*f.Delay)},
 			Percentage:         fraction(f.DelayPercent),

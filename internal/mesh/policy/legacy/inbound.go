@@ -2,9 +2,11 @@ package legacy
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
@@ -197,13 +199,17 @@ func (c *RateLimitConf) limit() *ir.RateLimit {
 		return nil
 	}
 	h := c.HTTP
-	out := &ir.RateLimit{Rate: ir.Rate{Num: h.Requests, Interval: *stdOr(0, h.Interval)}}
+	out := &ir.RateLimit{Rate: rate(h.Requests, *stdOr(0, h.Interval))}
 	if o := h.OnRateLimit; o != nil {
-		if o.Status != nil {
+		var v model.Violations
+		if policy.CheckAnswer(o.Status, &v); o.Status != nil && v.Empty() {
 			out.StatusCode = *o.Status
 		}
 		for _, x := range o.Headers {
 			header := ir.Header{Name: x.Key, Value: x.Value}
+			if !sendable(header) {
+				continue
+			}
 			if x.Append != nil && *x.Append {
 				out.ResponseHeaders.Add = append(out.ResponseHeaders.Add, header)
 			} else {
@@ -212,4 +218,16 @@ func (c *RateLimitConf) limit() *ir.RateLimit {
 		}
 	}
 	return out
+}
+
+// minInterval is the shortest interval in which proxies count.
+const minInterval = 50 * time.Millisecond
+
+// rate returns so many requests per interval, counted in one that proxies take.
+func rate(requests uint32, interval time.Duration) ir.Rate {
+	if interval >= minInterval || interval <= 0 {
+		return ir.Rate{Num: requests, Interval: max(interval, minInterval)}
+	}
+	n := uint64(requests) * uint64(minInterval) / uint64(interval)
+	return ir.Rate{Num: uint32(min(n, math.MaxUint32)), Interval: minInterval}
 }

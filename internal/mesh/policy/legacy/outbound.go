@@ -17,6 +17,14 @@ func std(d *model.ProtoDuration) *time.Duration {
 	return &t
 }
 
+// printable tells whether a text has no control characters.
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// sendable tells whether proxies take a header. The gate of 2.10 let in others.
+func sendable(h ir.Header) bool { return h.Name != "" && printable(h.Name) && printable(h.Value) }
+
 // stdOr returns the first duration that is given, or else.
 func stdOr(or time.Duration, list ...*model.ProtoDuration) *time.Duration {
 	for _, d := range list {
@@ -161,6 +169,9 @@ func (c *HealthCheckConf) apply(cl *ir.Cluster) {
 		out.IntervalJitterPercent = &n
 	}
 	if h := c.HTTP; h != nil {
+		if !printable(h.Path) {
+			return // no proxy would ask for it
+		}
 		out.HTTP = h.check(cl.Protocol)
 	} else {
 		out.TCP = c.TCP.check()
@@ -175,6 +186,9 @@ func (h *HTTPHealthCheck) check(p ir.Protocol) *ir.HTTPCheck {
 			continue
 		}
 		header := ir.Header{Name: r.Header.Key, Value: r.Header.Value}
+		if !sendable(header) {
+			continue
+		}
 		if r.Append == nil || *r.Append {
 			out.Headers.Add = append(out.Headers.Add, header)
 		} else {
@@ -195,7 +209,9 @@ func (t *TCPHealthCheck) check() *ir.TCPCheck {
 		out.Send = &s
 	}
 	for _, r := range t.Receive {
-		out.Receive = append(out.Receive, string(r))
+		if len(r) > 0 {
+			out.Receive = append(out.Receive, string(r))
+		}
 	}
 	return out
 }
@@ -238,8 +254,12 @@ func (r *router) retry(o *ir.Outbound) *ir.Retry {
 }
 
 func (b *BackOff) apply(r *ir.Retry) {
-	if b != nil {
-		r.BackOffBase, r.BackOffMax = std(b.BaseInterval), std(b.MaxInterval)
+	if b == nil {
+		return
+	}
+	r.BackOffBase, r.BackOffMax = std(b.BaseInterval), std(b.MaxInterval)
+	if r.BackOffMax != nil && r.BackOffBase != nil && *r.BackOffMax < *r.BackOffBase {
+		r.BackOffMax = r.BackOffBase // proxies refuse one that shrinks
 	}
 }
 

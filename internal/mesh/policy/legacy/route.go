@@ -131,7 +131,11 @@ func (r *router) http(main []policy.Backend, exceptions [][]policy.Backend) {
 	}
 	for i := range r.conf.HTTP {
 		e := &r.conf.HTTP[i]
-		if route := r.route(e.Match.ir(), e.Targets(), exceptions[i]); route != nil {
+		match, ok := e.Match.ir()
+		if !ok {
+			continue
+		}
+		if route := r.route(match, e.Targets(), exceptions[i]); route != nil {
 			e.Modify.apply(route)
 			h.Routes = append(h.Routes, route)
 		}
@@ -206,6 +210,9 @@ func (l *LoadBalancer) balancer() *ir.Balancer {
 		}
 		if n := clamp(l.RingHash.MaxRingSize); n != 0 {
 			b.MaxRing = &n
+			if b.MinRing == nil && n < defaultRing || b.MinRing != nil && *b.MinRing > n {
+				b.MinRing = &n // proxies refuse a least size above the greatest one
+			}
 		}
 		return b
 	case l.Random != nil:
@@ -219,16 +226,20 @@ func (l *LoadBalancer) balancer() *ir.Balancer {
 // hashMurmur is the hash function beside the default one.
 const hashMurmur = "MURMUR_HASH_2"
 
+// defaultRing is the least size of rings where none is given.
+const defaultRing = 1024
+
 // maxRing is the largest ring that proxies accept.
 const maxRing = 8 << 20
 
 func clamp(n uint64) uint32 { return uint32(min(n, maxRing)) }
 
-// ir returns the match as the IR wants it; m may be nil.
-func (m *HTTPMatch) ir() ir.Match {
+// ir returns the match as the IR wants it, false if no request can match; m may
+// be nil.
+func (m *HTTPMatch) ir() (ir.Match, bool) {
 	out := ir.Match{Prefix: "/"}
 	if m == nil {
-		return out
+		return out, true
 	}
 	if p := m.Path; p != nil {
 		switch {
@@ -243,12 +254,15 @@ func (m *HTTPMatch) ir() ir.Match {
 	names := slices.Sorted(maps.Keys(m.Headers))
 	for _, n := range names {
 		h := m.Headers[n]
+		if !printable(n) {
+			return ir.Match{}, false // no request has such a header
+		}
 		out.Headers = append(out.Headers, h.ir(n))
 	}
 	if m.Method != nil {
 		out.Headers = append([]ir.ValueMatch{m.Method.ir(":method")}, out.Headers...)
 	}
-	return out
+	return out, true
 }
 
 func (m *StringMatcher) ir(name string) ir.ValueMatch {
@@ -274,7 +288,7 @@ func (m *HTTPModify) apply(r *ir.Route) {
 		w.PathRegex = p.Regex.ir()
 	}
 	if h := m.Host; h != nil {
-		if h.Value != nil {
+		if h.Value != nil && printable(*h.Value) {
 			w.Host = *h.Value
 		}
 		w.HostFromPath = h.FromPath.ir()
@@ -298,13 +312,17 @@ func (h *HeadersModify) apply(to *ir.HeaderChange) {
 		return
 	}
 	for _, a := range h.Add {
-		if a.Append {
-			to.Add = append(to.Add, ir.Header{Name: a.Name, Value: a.Value})
-		} else {
-			to.Set = append(to.Set, ir.Header{Name: a.Name, Value: a.Value})
+		switch header := (ir.Header{Name: a.Name, Value: a.Value}); {
+		case !sendable(header):
+		case a.Append:
+			to.Add = append(to.Add, header)
+		default:
+			to.Set = append(to.Set, header)
 		}
 	}
 	for _, r := range h.Remove {
-		to.Remove = append(to.Remove, r.Name)
+		if sendable(ir.Header{Name: r.Name}) {
+			to.Remove = append(to.Remove, r.Name)
+		}
 	}
 }
