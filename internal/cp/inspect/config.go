@@ -18,7 +18,7 @@ type Config map[string]map[string]json.RawMessage
 // clock and are not issued for looking at them: placeholders stand for them.
 func ConfigOf(p *engine.Preview) (Config, error) {
 	rs := append(p.Resources[:len(p.Resources):len(p.Resources)], p.Assignments...)
-	if id := p.Proxy.Identity; id != nil {
+	if id := envoy.IdentityNeeds(p.Proxy); id != nil {
 		own, err := envoy.Identity(id.Mesh, []byte("CERT"), []byte("KEY"))
 		if err != nil {
 			return nil, fmt.Errorf("placeholder for the certificate: %w", err)

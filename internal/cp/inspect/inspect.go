@@ -41,13 +41,20 @@ func RulesOfGateway(ps []*policy.Policy, t model.Tables, gateway *model.Object) 
 }
 
 func rules(ps []*policy.Policy, t model.Tables, f *policy.Facts, of policy.Meta) Rules {
-	w := policy.World{Tables: t}
+	w, memo := policy.World{Tables: t}, policy.NewMemo()
+	matched := policy.Match(ps, f, t)
 	if mesh, ok := t.Table(kinds.Mesh, "").Get(of.Mesh); ok {
 		w.Mesh = mesh.Object
 		w.Exclusive = model.Spec[kinds.MeshSpec](mesh.Object).MeshServicesMode() == kinds.MeshServicesExclusive
 	}
-	list := policy.Match(ps, f, t).Rules(w, policy.NewMemo())
-	return Rules{Resource: of, HTTPMatches: policy.HTTPMatches(list), Rules: list}
+	list := matched.Rules(w, memo)
+	// Hashes name the routes to resources too, where nothing has rules by tags.
+	byTags := list
+	if w.Exclusive {
+		w.Exclusive = false
+		byTags = matched.Rules(w, memo)
+	}
+	return Rules{Resource: of, HTTPMatches: policy.HTTPMatches(byTags), Rules: list}
 }
 
 // FactsOf returns what the choice of policies knows about a Dataplane.

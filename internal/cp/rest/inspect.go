@@ -26,16 +26,16 @@ func (s *Server) inspectRoutes() {
 			continue
 		}
 		one := "/meshes/{mesh}/" + k.Plural + "/{name}"
-		add(one+"/_hostnames", "Could not retrieve the hostnames", s.hostnames(k))
+		add(one+"/_hostnames", "could not retrieve service", s.hostnames(k))
 		if k.Policy != nil || k == kinds.MeshService {
-			add(one+"/_resources/dataplanes", "Could not retrieve the affected data planes", s.affected(k))
+			add(one+"/_resources/dataplanes", "Could not retrieve policy", s.affected(k))
 		}
 	}
 	for _, k := range []*model.Kind{kinds.Dataplane, kinds.MeshGateway} {
 		add("/meshes/{mesh}/"+k.Plural+"/{name}/_rules", "Could not retrieve the rules", s.rules(k))
-		add("/meshes/{mesh}/"+k.Plural+"/{name}/_config", "Could not inspect the proxy's configuration", s.proxyConfig)
+		add("/meshes/{mesh}/"+k.Plural+"/{name}/_config", "Failed to inspect proxy config", s.proxyConfig)
 	}
-	add("/meshes/{mesh}/dataplanes/{name}/_intent", "Could not inspect the proxy's configuration", s.intent)
+	add("/meshes/{mesh}/dataplanes/{name}/_intent", "Failed to inspect proxy config", s.intent)
 	s.legacyInspectRoutes(add)
 }
 
@@ -160,7 +160,7 @@ func (s *Server) affected(k *model.Kind) handler {
 func (s *Server) hostnames(k *model.Kind) handler {
 	return func(c *call) (*reply, error) {
 		if !inspect.HasHostnames(k) {
-			return nil, &failure{status: http.StatusBadRequest, title: "Only MeshServices, MeshExternalServices and MeshMultiZoneServices have hostnames",
+			return nil, &failure{status: http.StatusBadRequest, title: `only "meshservices,meshexternalservices,meshmultizoneservices" are available for inspection`,
 				detail: k.Name + " has none; ask for the hostnames of a service"}
 		}
 		o, err := s.found(c, k)
