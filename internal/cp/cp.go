@@ -25,6 +25,7 @@ import (
 	"weft/internal/cp/diagnostics"
 	"weft/internal/cp/engine"
 	"weft/internal/cp/envoy"
+	"weft/internal/cp/envoyadmin"
 	"weft/internal/cp/identity"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/state"
@@ -65,8 +66,10 @@ type parts struct {
 	gate    *admit.Gate
 	maker   *defaults.Maker
 	cluster *clusterID
-	keeper  *identity.Keeper
-	codec   *sealed.Codec
+	// admin signs the certificates by which the administration of Envoys is reached.
+	admin  *envoyadmin.Authority
+	keeper *identity.Keeper
+	codec  *sealed.Codec
 	// identities and recorder are nil on a global control plane, which has no proxies.
 	identities *identity.Service
 	recorder   *insight.Recorder
@@ -169,6 +172,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 		UnsafeDelete: c.Store.UnsafeDelete, ReadFile: os.ReadFile, Native: checkPatches,
 	}
 	p.cluster = &clusterID{store: p.store}
+	p.admin = envoyadmin.NewAuthority(p.store, logging.Named(log, "envoy-admin"), host.Now)
 	p.maker = defaults.New(defaults.Deps{
 		Store: p.store, Keys: p.tokens, Log: logging.Named(log, "defaults"),
 		Policies: p.initialPolicies,

@@ -14,6 +14,7 @@ import (
 	"weft/internal/cp/auth"
 	"weft/internal/cp/diagnostics"
 	"weft/internal/cp/dpserver"
+	"weft/internal/cp/envoyadmin"
 	"weft/internal/cp/hds"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/rest"
@@ -98,7 +99,7 @@ func (p *parts) apiServers(ctx context.Context) ([]server, error) {
 		},
 	}
 	if !p.IsGlobal() {
-		d.Engine = p.engine
+		d.Engine, d.Admin = p.engine, envoyadmin.NewClient(p.admin)
 	}
 	s := rest.New(d)
 	if err := s.Listen(ctx); err != nil {
@@ -147,7 +148,7 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 	}
 	dp := dpserver.New(dpserver.Deps{
 		Listener: l, Mount: mount, TLS: conf, Certificate: cert, Store: p.store, Gate: p.gate,
-		Verifier: p.proxies, Engine: p.engine, Recorder: p.recorder,
+		Verifier: p.proxies, Engine: p.engine, Recorder: p.recorder, AdminCert: p.admin.Certify,
 		Instance: p.instance, Version: version.Compatible,
 		Bootstrap: dpserver.Bootstrap{
 			BootstrapParams: p.BootstrapServer.Params, HDS: p.DPServer.HDS.Enabled,

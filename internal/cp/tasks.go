@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"weft/internal/config"
+	"weft/internal/cp/envoyadmin"
 	"weft/internal/cp/identity"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/services"
@@ -30,6 +31,7 @@ func (p *parts) leaderTasks() error {
 	if p.IsGlobal() {
 		return nil
 	}
+	on("envoy admin authority", p.admin.Ensure)
 	hold := identity.HoldAlone
 	if p.IsFederatedZone() {
 		hold = identity.HoldZones
@@ -116,11 +118,14 @@ func (p *parts) awaitDefaults(ctx context.Context) bool {
 }
 
 func (p *parts) hasDefaults(t model.Tables) bool {
-	if p.Defaults.SkipTenantResources {
-		return true
-	}
 	has := func(rows []model.Row, prefix string) bool {
 		return slices.ContainsFunc(rows, func(r model.Row) bool { return strings.HasPrefix(r.Meta.Name, prefix) })
+	}
+	if !p.IsGlobal() && !has(t.Table(kinds.GlobalSecret, "").Rows(), envoyadmin.SecretName) {
+		return false // a proxy gets its admin certificate when it connects
+	}
+	if p.Defaults.SkipTenantResources {
+		return true
 	}
 	a := p.APIServer.Authn
 	if a.Type == config.AuthnTokens && a.Tokens.BootstrapAdminToken && !has(t.Table(kinds.GlobalSecret, "").Rows(), "admin-user-token") {

@@ -195,6 +195,12 @@ func (n *session) register(ctx context.Context, object *model.Object, credential
 // configure lets the engine configure the proxy until its stream ends.
 func (n *session) configure(ctx context.Context) error {
 	md, versions := n.node.Metadata, n.node.Versions
+	if md.AdminPort != 0 && n.s.d.AdminCert != nil {
+		var err error
+		if md.AdminCert, err = n.s.d.AdminCert(ctx, n.node.Key); err != nil {
+			n.log.Warn("no certificate for the proxy's admin listener; the API cannot show what it has until it connects again", "error", err)
+		}
+	}
 	versions.KumaDP.KumaCPCompatible = compatible(versions.KumaDP.Version, n.s.d.Version)
 	n.report.sub = n.s.d.Recorder.Open(n.node.Key, versions)
 	defer n.report.sub.Close()

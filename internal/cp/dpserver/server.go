@@ -99,6 +99,9 @@ type Deps struct {
 	// ReadHeaderTimeout is how long a client may take to say who it is: for the
 	// handshake, the header of a request, the first message of a stream.
 	ReadHeaderTimeout time.Duration
+	// AdminCert makes the certificate of a proxy's admin listener; nil = only its
+	// /ready can be reached from elsewhere.
+	AdminCert func(ctx context.Context, proxy model.Key) (*view.AdminCert, error)
 	// Mount adds further gRPC services to the port.
 	Mount []func(grpc.ServiceRegistrar)
 	// Lookup resolves names; nil = the system's resolver.

@@ -31,6 +31,7 @@ func (s *Server) routes() {
 	s.insightRoutes()
 	s.overviewRoutes()
 	s.tokenRoutes()
+	s.adminRoutes()
 	s.indexRoutes()
 }
 

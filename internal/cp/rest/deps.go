@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"weft/internal/config"
@@ -50,6 +51,11 @@ type Previewer interface {
 	Preview(t model.Tables, key model.Key, md view.Metadata) (*engine.Preview, bool, error)
 }
 
+// Admin asks the administration of Envoys. *envoyadmin.Client is one.
+type Admin interface {
+	Get(ctx context.Context, proxy *model.Object, port uint32, page string, query url.Values) ([]byte, error)
+}
+
 // Deps is what the API needs. Everything has to be given unless it says otherwise.
 type Deps struct {
 	// Config are the settings of the control plane, completed. The API uses
@@ -71,6 +77,8 @@ type Deps struct {
 	Tokens *auth.Tokens
 	// Engine previews configurations; nil on a global control plane.
 	Engine Previewer
+	// Admin asks Envoys; nil on a global control plane. *envoyadmin.Client is one.
+	Admin Admin
 	// Instance says which control plane answers; its GUI is filled in.
 	Instance func() Index
 	// Metrics counts requests; may be nil.
