@@ -32,6 +32,7 @@ func (s *Server) routes() {
 	s.overviewRoutes()
 	s.tokenRoutes()
 	s.adminRoutes()
+	s.inspectRoutes()
 	s.indexRoutes()
 }
 

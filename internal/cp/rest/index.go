@@ -10,7 +10,6 @@ import (
 
 // indexRoutes registers what describes the control plane itself.
 func (s *Server) indexRoutes() {
-	s.inspectRoutes()
 	get := func(pattern, title string, h handler) {
 		s.router.add(route{method: http.MethodGet, pattern: pattern, title: title, handle: h})
 	}
