@@ -127,6 +127,7 @@ func (s *settingFlags) apply(fl *pflag.FlagSet, to *tproxy.Config) {
 
 type conf = tproxy.Config
 
+//nolint:funlen // because it is a table of flags
 func (s *settingFlags) add(fl *pflag.FlagSet) {
 	truth := func(name, help string, field func(*conf) *bool) {
 		setting(s, name, field, func(to *bool) { fl.BoolVar(to, name, *to, help) })

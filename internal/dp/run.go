@@ -104,7 +104,7 @@ func (p *proxy) untilSignal(ctx context.Context, f func(context.Context) error) 
 			}
 			p.deps.Log.Info("stopping before Envoy was started", "signal", sig.String())
 			cancel()
-			<-done
+			_ = <-done
 			return true, nil
 		}
 	}

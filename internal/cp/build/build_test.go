@@ -113,7 +113,7 @@ func TestWorkloadsOfOnePortAreToldApart(t *testing.T) {
 			var got []string
 			for _, in := range proxy(t, view.Metadata{}, mesh, dataplane(`"inbound": [`+tc.inbounds+`]`)).Inbounds {
 				got = append(got, in.Local.Name)
-				target := in.Local.Name
+				var target string
 				if in.HTTP != nil {
 					target = in.HTTP.Routes[0].Splits[0].Cluster
 				} else {

@@ -32,8 +32,9 @@ func newMessage(t xds.Type) proto.Message {
 		return &tls.Secret{}
 	case xds.Runtime:
 		return &runtime.Runtime{}
+	default:
+		return nil
 	}
-	return nil
 }
 
 // Decode returns the message in a resource.

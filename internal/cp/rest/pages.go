@@ -23,7 +23,7 @@ func (s *Server) guiRoutes() error {
 	}
 	g, err := gui.New(gui.Config{
 		APIURL: api, BaseGUIPath: base, Version: i.Version, Product: i.Product, Mode: s.Config.Mode,
-		Environment: s.Config.Environment, StoreType: string(s.Config.Store.Type), APIReadOnly: a.ReadOnly,
+		Environment: s.Config.Environment, StoreType: s.Config.Store.Type, APIReadOnly: a.ReadOnly,
 	})
 	if err != nil {
 		return err

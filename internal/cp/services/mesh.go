@@ -252,7 +252,7 @@ func (m *mesh) once(level slog.Level, topic, name, message string, args ...any) 
 		clear(m.told)
 	}
 	m.told[k] = text
-	m.set.Log.Log(context.Background(), level, message, append([]any{"mesh", m.name}, args...)...)
+	m.set.Log.Log(context.Background(), level, message, append([]any{"mesh", m.name}, args...)...) //nolint:sloglint // because callers give literals
 }
 
 // settled forgets a finding that does not hold any more.

@@ -63,41 +63,41 @@ func (m *Mesh) ChangedEndpoints(old *Mesh) []ir.DestKey {
 }
 
 // differing compares with another view. What both share is skipped.
-func (n *Mesh) differing(m *Mesh) []ir.DestKey {
+func (m *Mesh) differing(old *Mesh) []ir.DestKey {
 	var out []ir.DestKey
 	compare := func(k ir.DestKey) {
-		if a, b := n.endpointsOf(k), m.endpointsOf(k); a != b && a.hash != b.hash {
+		if a, b := m.endpointsOf(k), old.endpointsOf(k); a != b && a.hash != b.hash {
 			out = append(out, k)
 		}
 	}
-	for name, s := range n.services {
-		if m.services[name] != s {
-			compare(ir.DestKey{Mesh: n.name, Name: name})
+	for name, s := range m.services {
+		if old.services[name] != s {
+			compare(ir.DestKey{Mesh: m.name, Name: name})
 		}
 	}
-	for name := range m.services {
-		if n.services[name] == nil {
-			compare(ir.DestKey{Mesh: n.name, Name: name})
+	for name := range old.services {
+		if m.services[name] == nil {
+			compare(ir.DestKey{Mesh: m.name, Name: name})
 		}
 	}
-	for _, pair := range [][2]*meshServices{{n.resources, m.resources}, {m.resources, n.resources}} {
+	for _, pair := range [][2]*meshServices{{m.resources, old.resources}, {old.resources, m.resources}} {
 		for name, s := range pair[0].byName {
 			other := pair[1].byName[name]
 			if s == other {
 				continue
 			}
 			for _, d := range s.res.Ports {
-				if k := d.Key(); pair[0] == n.resources || n.dests.byKey[k] == nil {
+				if k := d.Key(); pair[0] == m.resources || m.dests.byKey[k] == nil {
 					compare(k)
 				}
 			}
 		}
 	}
-	for k := range n.joined {
+	for k := range m.joined {
 		compare(k)
 	}
-	for k := range m.joined {
-		if n.joined[k] == nil {
+	for k := range old.joined {
+		if m.joined[k] == nil {
 			compare(k)
 		}
 	}

@@ -138,78 +138,78 @@ func (m *Mesh) hasOlderPermissions(t model.Tables) model.Hash {
 
 // derive fills in the derived tables. Those whose sources are the same are
 // taken from the view before.
-func (n *Mesh) derive(m *Mesh, in *tables, vips model.Row) {
-	n.describeMesh(in.mesh, in.tls)
-	members, changes := m.members.next(in.dataplanes)
-	services, resources := m.services, m.resources
-	if *n.facts != *m.facts { // every endpoint may look different
+func (m *Mesh) derive(old *Mesh, in *tables, vips model.Row) {
+	m.describeMesh(in.mesh, in.tls)
+	members, changes := old.members.next(in.dataplanes)
+	services, resources := old.services, old.resources
+	if *m.facts != *old.facts { // every endpoint may look different
 		changes = changes[:0]
 		for _, mb := range members.list {
 			changes = append(changes, change{now: mb})
 		}
 		services, resources = nil, &meshServices{table: model.EmptyTable}
 	}
-	n.members = members
-	n.services = services.next(changes, n.facts)
-	n.resources = resources.next(in.services, members, changes, n.facts)
+	m.members = members
+	m.services = services.next(changes, m.facts)
+	m.resources = resources.next(in.services, members, changes, m.facts)
 
-	if n.sameDestinations(m) {
-		n.dests, n.joined = m.dests, m.joined
+	if m.sameDestinations(old) {
+		m.dests, m.joined = old.dests, old.joined
 	} else {
-		n.describeDestinations(m, in)
+		m.describeDestinations(old, in)
 	}
-	if n.dests == m.dests && n.src.vips == m.src.vips && n.mode == m.mode && n.exists == m.exists && m.policies != nil {
-		n.virtual = m.virtual
+	if m.dests == old.dests && m.src.vips == old.src.vips && m.mode == old.mode && m.exists == old.exists && old.policies != nil {
+		m.virtual = old.virtual
 	} else {
-		n.describeVirtual(m, in, vips)
+		m.describeVirtual(old, vips)
 	}
-	n.derivePermissions(m)
-	n.id, n.before, n.changed = new(int64), m.id, n.differing(m)
-	n.configHash = n.fold()
+	m.derivePermissions(old)
+	m.id, m.before, m.changed = new(int64), old.id, m.differing(old)
+	m.configHash = m.fold()
 }
 
 // derivePermissions prepares trimming. What was trimmed for the view before holds
 // as long as nothing of it changed.
-func (n *Mesh) derivePermissions(m *Mesh) {
-	n.olderPermissions = n.src.older != model.Hash{}
-	if n.virtual == m.virtual && n.mesh.MTLS == m.mesh.MTLS && n.mode == m.mode && n.src.older == m.src.older &&
-		m.policies != nil && n.policies.Hash() == m.policies.Hash() {
-		n.permissions, n.trimmed = m.permissions, m.trimmed
+func (m *Mesh) derivePermissions(old *Mesh) {
+	m.olderPermissions = m.src.older != model.Hash{}
+	if m.virtual == old.virtual && m.mesh.MTLS == old.mesh.MTLS && m.mode == old.mode && m.src.older == old.src.older &&
+		old.policies != nil && m.policies.Hash() == old.policies.Hash() {
+		m.permissions, m.trimmed = old.permissions, old.trimmed
 		return
 	}
-	n.permissions = n.policies.Permissions(n.cp.Zone)
-	n.trimmed = &trimmed{byClient: map[string]*Outbounds{}}
+	m.permissions = m.policies.Permissions(m.cp.Zone)
+	m.trimmed = &trimmed{byClient: map[string]*Outbounds{}}
 }
 
 // fold returns what ConfigHash returns.
-func (n *Mesh) fold() model.Hash {
+func (m *Mesh) fold() model.Hash {
 	var h digest
-	h.flag(n.exists)
-	h.hash(n.meshHash)
-	h.hash(n.cpHash)
-	h.hash(n.policies.Hash())
-	h.hash(n.legacy.Hash())
-	h.hash(n.dests.hash)
-	h.hash(n.virtual.hash)
-	h.hash(n.src.older)
-	if n.members.direct > 0 {
+	h.flag(m.exists)
+	h.hash(m.meshHash)
+	h.hash(m.cpHash)
+	h.hash(m.policies.Hash())
+	h.hash(m.legacy.Hash())
+	h.hash(m.dests.hash)
+	h.hash(m.virtual.hash)
+	h.hash(m.src.older)
+	if m.members.direct > 0 {
 		// Those proxies have a listener for each endpoint.
-		h.hash(n.src.dataplanes)
+		h.hash(m.src.dataplanes)
 	}
 	return h.sum()
 }
 
 // describeMesh reads the Mesh object.
-func (n *Mesh) describeMesh(row model.Row, tls *tlsState) {
+func (m *Mesh) describeMesh(row model.Row, tls *tlsState) {
 	spec := &kinds.MeshSpec{}
-	if n.exists {
+	if m.exists {
 		spec = model.Spec[kinds.MeshSpec](row.Object)
 	}
-	n.facts = &facts{mesh: n.name, zone: n.cp.Zone, localityAware: spec.LocalityAware(), mtls: spec.EnabledCA() != nil, tls: tls}
-	n.mode = spec.MeshServicesMode()
+	m.facts = &facts{mesh: m.name, zone: m.cp.Zone, localityAware: spec.LocalityAware(), mtls: spec.EnabledCA() != nil, tls: tls}
+	m.mode = spec.MeshServicesMode()
 	f := &MeshFacts{
 		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), LocalityAware: spec.LocalityAware(),
-		ClientTags: n.src.clientTags != model.Hash{} || n.legacy.ClientTags(),
+		ClientTags: m.src.clientTags != model.Hash{} || m.legacy.ClientTags(),
 		Logging:    spec.Logging, Tracing: spec.Tracing,
 	}
 	if ca := spec.EnabledCA(); ca != nil {
@@ -224,28 +224,28 @@ func (n *Mesh) describeMesh(row model.Row, tls *tlsState) {
 			f.Metrics = &c
 		}
 	}
-	n.mesh = f
-	n.meshHash = model.HashJSON(f)
+	m.mesh = f
+	m.meshHash = model.HashJSON(f)
 }
 
 // sameDestinations tells whether nothing that destinations, or the joined
 // endpoints, are made of differs.
-func (n *Mesh) sameDestinations(m *Mesh) bool {
-	a, b := n.src, m.src
+func (m *Mesh) sameDestinations(old *Mesh) bool {
+	a, b := m.src, old.src
 	if a.multiZone != b.multiZone || a.external != b.external || a.outside != b.outside || a.egresses != b.egresses || a.secrets != b.secrets {
 		return false
 	}
-	if *n.facts != *m.facts || len(n.services) != len(m.services) || len(n.resources.byName) != len(m.resources.byName) {
+	if *m.facts != *old.facts || len(m.services) != len(old.services) || len(m.resources.byName) != len(old.resources.byName) {
 		return false
 	}
-	for name, s := range n.services {
-		old := m.services[name]
-		if old == nil || (old != s && old.dest.hash != s.dest.hash) {
+	for name, s := range m.services {
+		was := old.services[name]
+		if was == nil || (was != s && was.dest.hash != s.dest.hash) {
 			return false
 		}
 	}
-	for name, s := range n.resources.byName {
-		if m.resources.byName[name] != s {
+	for name, s := range m.resources.byName {
+		if old.resources.byName[name] != s {
 			return false
 		}
 	}
@@ -254,51 +254,51 @@ func (n *Mesh) sameDestinations(m *Mesh) bool {
 
 // describeDestinations makes the table of destinations. A name that both
 // proxies and an ExternalService have belongs to the proxies.
-func (n *Mesh) describeDestinations(m *Mesh, in *tables) {
-	outside := outsideServices(in.outside, in.secrets, n.facts)
-	byName := make(map[string]*Destination, len(n.services)+len(outside))
+func (m *Mesh) describeDestinations(old *Mesh, in *tables) {
+	outside := outsideServices(in.outside, in.secrets, m.facts)
+	byName := make(map[string]*Destination, len(m.services)+len(outside))
 	maps.Copy(byName, outside)
-	for name, s := range n.services {
+	for name, s := range m.services {
 		byName[name] = s.dest
 	}
 	resources := map[string][]*Resource{}
-	for _, s := range n.resources.byName {
+	for _, s := range m.resources.byName {
 		resources[kinds.MeshService.Name] = append(resources[kinds.MeshService.Name], s.res)
 	}
-	n.joined = map[ir.DestKey]*endpoints{}
+	m.joined = map[ir.DestKey]*endpoints{}
 	for _, row := range in.multiZone.Rows() {
-		res, eps := multiZone(row, n.resources)
+		res, eps := multiZone(row, m.resources)
 		resources[row.Kind.Name] = append(resources[row.Kind.Name], res)
 		for i, d := range res.Ports {
-			n.joined[d.Key()] = eps[i]
+			m.joined[d.Key()] = eps[i]
 		}
 	}
 	for _, row := range in.external.Rows() {
 		res := external(row)
 		resources[row.Kind.Name] = append(resources[row.Kind.Name], res)
-		if n.mesh.MTLS { // the egress tells services apart by their SNI
-			n.joined[res.Ports[0].Key()] = newEndpoints(egressEndpoints(in.egresses, row.Object, n.facts))
+		if m.mesh.MTLS { // the egress tells services apart by their SNI
+			m.joined[res.Ports[0].Key()] = newEndpoints(egressEndpoints(in.egresses, row.Object, m.facts))
 		}
 	}
 	for _, rs := range resources {
 		slices.SortFunc(rs, byAge)
 	}
-	n.dests = newDestinations(byName, resources, m.dests)
+	m.dests = newDestinations(byName, resources, old.dests)
 }
 
 // describeVirtual lists the outbounds on virtual addresses.
-func (n *Mesh) describeVirtual(m *Mesh, in *tables, vips model.Row) {
+func (m *Mesh) describeVirtual(old *Mesh, vips model.Row) {
 	var list []Outbound
-	if vips.Object != nil && n.mode != kinds.MeshServicesExclusive {
+	if vips.Object != nil && m.mode != kinds.MeshServicesExclusive {
 		// What the control plane wrote itself can be read; else there are none.
 		given, _ := ParseVIPs(model.Spec[kinds.ConfigSpec](vips.Object).Config)
-		list = n.legacyVIPs(given)
+		list = m.legacyVIPs(given)
 	}
 	for _, kind := range []string{kinds.MeshService.Name, kinds.MeshExternalService.Name, kinds.MeshMultiZoneService.Name} {
-		list = append(list, resourceVIPs(n.dests.resources[kind])...)
+		list = append(list, resourceVIPs(m.dests.resources[kind])...)
 	}
-	n.virtual = newOutbounds(list)
-	if n.virtual.hash == m.virtual.hash {
-		n.virtual = m.virtual
+	m.virtual = newOutbounds(list)
+	if m.virtual.hash == old.virtual.hash {
+		m.virtual = old.virtual
 	}
 }

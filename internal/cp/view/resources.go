@@ -94,7 +94,7 @@ func (s *meshService) describe(f *facts, old *meshService) *meshService {
 		d.TLSReady = remote || (status != nil && status.TLS.Status == kinds.TLSReady) || s.speakTLS(f)
 		d.SNI = resourceSNI(sniName(o), o.Meta.Mesh, d.Port, "ms")
 		s.res.Ports = append(s.res.Ports, d.seal())
-		s.endpoints = append(s.endpoints, newEndpoints(s.portEndpoints(p, f)))
+		s.endpoints = append(s.endpoints, newEndpoints(s.portEndpoints(p)))
 	}
 	if old != nil {
 		s.share(old)
@@ -132,7 +132,7 @@ func (s *meshService) share(old *meshService) {
 	s.res = old.res
 }
 
-func (s *meshService) portEndpoints(p *kinds.MeshServicePort, f *facts) []ir.Endpoint {
+func (s *meshService) portEndpoints(p *kinds.MeshServicePort) []ir.Endpoint {
 	target := p.Target()
 	var out []ir.Endpoint
 	for _, m := range s.members {

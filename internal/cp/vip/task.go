@@ -44,7 +44,7 @@ func (t *Task) Run(ctx context.Context) error {
 	}
 	seen := map[string]model.Hash{}
 	again := map[string]time.Time{} // when an address of a mesh becomes free
-	for {
+	for ctx.Err() == nil {
 		snap := t.State.Current()
 		for _, row := range snap.Table(kinds.Mesh, "").Rows() {
 			mesh := row.Meta.Name
@@ -65,10 +65,8 @@ func (t *Task) Run(ctx context.Context) error {
 		}
 		forget(seen, again, snap)
 		t.wait(ctx, snap.Rev+1, again)
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 // forget drops meshes that are gone.

@@ -172,7 +172,7 @@ func TestStreamerReconnects(t *testing.T) {
 	// The collector restarts on the same address; no line is lost because the
 	// closed connection is noticed before the next write.
 	(<-a.conns).Close()
-	a.Listener.Close()
+	a.Close()
 	b := listen(t, a.Addr().String())
 	fmt.Fprintf(pipe, "%s;two\n", a.Addr())
 	if got := b.next(t); got != "two" {

@@ -227,12 +227,11 @@ func (cp *controlPlane) env(envoy string) []string {
 
 // dataplane is a kuma-dp process under test.
 type dataplane struct {
-	cmd    *exec.Cmd
-	out    *lockedBuffer
-	done   chan struct{}
-	err    error
-	tmp    string
-	killed bool
+	cmd  *exec.Cmd
+	out  *lockedBuffer
+	done chan struct{}
+	err  error
+	tmp  string
 }
 
 // startDP runs kuma-dp with the given variables (later ones win) and arguments.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -426,7 +427,9 @@ func TestHelpers(t *testing.T) {
 	if len(sockets) != 1 {
 		t.Fatalf("metrics sockets: %v", sockets)
 	}
-	client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", sockets[0]) }}}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", sockets[0])
+	}}}
 	resp, err := client.Get("http://localhost/")
 	if err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func envoyLike(w dns.ResponseWriter, r *dns.Msg) {
 }
 
 // resolverLike answers every A with 192.0.2.7 and every TXT, except names
-// under "gone."
+// that end in "gone.".
 func resolverLike(count *atomic.Int32) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, r *dns.Msg) {
 		count.Add(1)

@@ -254,7 +254,7 @@ func startCollector(t testing.TB, socket string) *otlpServer {
 	return c
 }
 
-func (c *otlpServer) export(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // because gRPC has the order.
+func (c *otlpServer) export(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 	m := &metricspb.MetricsData{}
 	if err := decode(m); err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func (o *Observer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), metrics.Timeout(r.Header))
 	defer cancel()
 	s := o.settings(ctx)
-	format := expfmt.Negotiate(r.Header)
+	format := expfmt.Negotiate(r.Header) //nolint:staticcheck // because 2.10 offers these formats and no UTF-8 names
 	w.Header().Set("Content-Type", string(format))
 	var out io.Writer = w
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {

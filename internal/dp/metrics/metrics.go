@@ -104,7 +104,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve metrics: %w", err)
 	case <-ctx.Done():
 		err := server.Close()
-		<-done
+		_ = <-done
 		s.client.CloseIdleConnections()
 		return err
 	}
@@ -137,7 +137,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 	wait.Wait()
-	body, format, ok := join(parts, expfmt.Negotiate(r.Header))
+	body, format, ok := join(parts, expfmt.Negotiate(r.Header)) //nolint:staticcheck // because 2.10 offers these formats and no UTF-8 names
 	if !ok {
 		http.Error(w, "no target gave metrics; the log of kuma-dp says why", http.StatusServiceUnavailable)
 		return

@@ -92,7 +92,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return fmt.Errorf("serve application probes: %w", err)
 	case <-ctx.Done():
 		err := s.Close()
-		<-done
+		_ = <-done
 		return err
 	}
 }

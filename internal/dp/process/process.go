@@ -128,7 +128,7 @@ func (p *Process) stop(cmd *exec.Cmd, done <-chan error) {
 	t := time.NewTimer(stopGrace)
 	defer t.Stop()
 	select {
-	case <-done:
+	case _ = <-done:
 		p.Log.Info("stopped", "program", p.Name)
 		return
 	case <-t.C:
@@ -137,5 +137,5 @@ func (p *Process) stop(cmd *exec.Cmd, done <-chan error) {
 	if err := cmd.Process.Kill(); err != nil {
 		p.Log.Warn("cannot kill", "program", p.Name, "error", err)
 	}
-	<-done
+	_ = <-done
 }

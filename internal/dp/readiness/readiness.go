@@ -86,7 +86,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 		return fmt.Errorf("serve readiness: %w", err)
 	case <-ctx.Done():
 		err := s.Close()
-		<-done
+		_ = <-done
 		return err
 	}
 }

@@ -100,9 +100,9 @@ func (c *Choice) anyIptables(ctx context.Context) (Backend, error) {
 	case err != nil && other != nil:
 		return nil, fmt.Errorf("neither mode of iptables works: %w", errors.Join(err, other))
 	case err != nil:
-		return legacy, nil
+		return legacy, nil //nolint:nilerr // because one mode that works is enough
 	case other != nil:
-		return viaNFT, nil
+		return viaNFT, nil //nolint:nilerr // because one mode that works is enough
 	}
 	n, l := viaNFT.(*iptables).can[rules.IPv4], legacy.(*iptables).can[rules.IPv4]
 	switch {

@@ -56,11 +56,6 @@ func isOurs(chain, spec string) bool {
 		strings.Contains(" "+spec, ` --comment "`+rules.CommentPrefix) || strings.Contains(" "+spec, ` --comment `+rules.CommentPrefix)
 }
 
-// empty tells whether there is nothing of ours.
-func (d *dump) empty() bool {
-	return !slices.ContainsFunc(d.tables, func(t dumpTable) bool { return t.hasOurs() })
-}
-
 func (t *dumpTable) hasOurs() bool {
 	return len(t.own) > 0 || slices.ContainsFunc(t.lines, func(l dumpLine) bool { return l.ours })
 }

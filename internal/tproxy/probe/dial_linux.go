@@ -51,7 +51,7 @@ func dialAs(ctx context.Context, uid uint32, network string, from netip.Addr, to
 func becomeOnThread(uid uint32) error {
 	// setfsuid returns the former id and never says whether it worked; asking with
 	// an id that cannot exist tells.
-	unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0)
 	now, _, _ := unix.RawSyscall(unix.SYS_SETFSUID, ^uintptr(0), 0, 0)
 	if uint32(now) != uid {
 		return fmt.Errorf("%w: connections cannot be opened as user %d", errCannot, uid)

@@ -219,8 +219,9 @@ func (l *options) action(a Action) []string {
 		return []string{l.jump, "DROP"}
 	case Accept:
 		return []string{l.jump, "ACCEPT"}
+	default:
+		return []string{l.jump, "RETURN"}
 	}
-	return []string{l.jump, "RETURN"}
 }
 
 // prefix writes a network; a single address goes without its length.

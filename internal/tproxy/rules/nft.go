@@ -269,6 +269,7 @@ func nftAction(a Action, f Family) string {
 		return "drop"
 	case Accept:
 		return "accept"
+	default:
+		return "return"
 	}
-	return "return"
 }

@@ -45,8 +45,11 @@ func (f Family) localhost() netip.Prefix {
 
 // Names of tables, and of the chains where packets enter them.
 const (
-	Raw, NAT, Mangle   = "raw", "nat", "mangle"
-	Prerouting, Output = "PREROUTING", "OUTPUT"
+	Raw        = "raw"
+	NAT        = "nat"
+	Mangle     = "mangle"
+	Prerouting = "PREROUTING"
+	Output     = "OUTPUT"
 )
 
 // Own chains of the nat table. 2.10 has the same, so that its uninstall works on

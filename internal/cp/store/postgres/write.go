@@ -166,7 +166,7 @@ func (s *Store) why(ctx context.Context, o *model.Object, refused func(ctx conte
 
 // Delete implements store.Store.
 func (s *Store) Delete(ctx context.Context, key model.Key) error {
-	var err error = errRefused
+	err := errRefused
 	if storable(key.Name) && storable(key.Mesh) && storable(key.Kind) {
 		err = s.line.Do(ctx, &write{sql: deleteSQL, args: []any{key.Name, key.Mesh, key.Kind}})
 	}

@@ -151,7 +151,8 @@ func option(r *rules.Rule, w []string, not bool) (int, error) {
 	case "--ctstate":
 		m.InvalidInConntrack = w[1] == "INVALID"
 	case "-j", "--jump":
-		return 2, target(&r.Do, w[1])
+		target(&r.Do, w[1])
+		return 2, nil
 	case "--to-ports":
 		return 2, number(&r.Do.Port, w[1])
 	case "--zone":
@@ -166,7 +167,7 @@ func option(r *rules.Rule, w []string, not bool) (int, error) {
 	return 2, nil
 }
 
-func target(a *rules.Action, word string) error {
+func target(a *rules.Action, word string) {
 	switch word {
 	case "RETURN":
 		a.Verdict = rules.Return
@@ -183,7 +184,6 @@ func target(a *rules.Action, word string) error {
 	default:
 		a.Verdict, a.Chain = rules.Jump, word
 	}
-	return nil
 }
 
 func network(to *netip.Prefix, text string) error {
