@@ -252,16 +252,30 @@ func (s *Service) issueProblem(l *leaf, p *plan, err error) {
 	first := m.issueFault.failures == 0
 	m.issueFault.add(err, now, s.d.Random())
 	s.alarm(l, m.issueFault.until.Sub(now))
-	if ends := l.now; ends != nil && ends.NotAfter.Sub(now) < time.Duration(float64(ends.NotAfter.Sub(ends.Issued))*0.1) && now.Sub(m.issueFault.urgent) > time.Minute {
+	if end, proxy := m.endsFirst(now); proxy != "" && now.Sub(m.issueFault.urgent) > time.Minute {
 		m.issueFault.urgent = now
 		s.d.Log.Error("certificates of a mesh end soon and cannot be renewed: its authority does not work",
-			"mesh", m.name, "backend", p.ref.Backend, "proxy", l.member.key.String(), "ends", ends.NotAfter, "since", m.issueFault.since, "error", err)
+			"mesh", m.name, "backend", p.ref.Backend, "proxy", proxy, "ends", end, "since", m.issueFault.since, "error", err)
 		return
 	}
 	if first || m.issueFault.failures%10 == 0 {
 		s.d.Log.Warn("an authority issues no certificates; proxies keep those that they have; trying again",
 			"mesh", m.name, "backend", p.ref.Backend, "since", m.issueFault.since, "error", err)
 	}
+}
+
+// endsFirst returns the certificate that ends first of those that have lived nine
+// tenths of their life; "" if there is none.
+func (m *mesh) endsFirst(now time.Time) (end time.Time, proxy string) {
+	for l := range m.leaves {
+		if l.now == nil || now.Before(l.now.NotAfter.Add(-l.now.NotAfter.Sub(l.now.Issued)/10)) {
+			continue
+		}
+		if proxy == "" || l.now.NotAfter.Before(end) {
+			end, proxy = l.now.NotAfter, l.member.key.String()
+		}
+	}
+	return end, proxy
 }
 
 // issueWorks notes that the authority works.

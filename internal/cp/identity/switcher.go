@@ -39,8 +39,10 @@ const (
 	// absence is how long a proxy may have been disconnected and still count:
 	// after a restart of a control plane all are for a moment.
 	absence = 30 * time.Second
-	// tick is the pause between two looks while something is under way.
-	tick = 100 * time.Millisecond
+	// tick is the least pause between two looks, longTick the longest while
+	// something is under way.
+	tick     = 50 * time.Millisecond
+	longTick = time.Second
 	// complain is after how long a step that does not end is told.
 	complain = time.Minute
 )
@@ -69,16 +71,21 @@ func (s *Switcher) Run(ctx context.Context) error {
 	return nil
 }
 
-// wait waits for a newer snapshot, or a moment if something is under way.
+// wait waits for a newer snapshot; if something is under way, not for long, since
+// time alone can make the next step due. Snapshots that follow each other closely
+// are looked at together.
 func (s *Switcher) wait(ctx context.Context, rev uint64, busy bool) {
-	if !busy {
-		_ = s.State.WaitFor(ctx, rev) // the end of ctx is seen by the caller
-		return
-	}
 	select {
 	case <-ctx.Done():
+		return
 	case <-time.After(tick):
 	}
+	if busy {
+		short, cancel := context.WithTimeout(ctx, longTick)
+		defer cancel()
+		ctx = short
+	}
+	_ = s.State.WaitFor(ctx, rev) // the end of ctx is seen by the caller
 }
 
 // step takes the next step for a mesh, if it is due. It tells whether to look

@@ -1,0 +1,94 @@
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"testing"
+	"time"
+
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+)
+
+// BenchmarkKey compares the keys that leaves could have.
+func BenchmarkKey(b *testing.B) {
+	b.Run("ECDSA-P256", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("RSA-2048", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := rsa.GenerateKey(rand.Reader, 2048); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func builtinAuthority(b *testing.B) *keyPair {
+	b.Helper()
+	cert, key, err := newBuiltin("m", kinds.BuiltinCA{}, time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	k, err := newKeyPair(cert, key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return k
+}
+
+// BenchmarkIssue is the CPU time of one certificate, by a builtin authority (RSA
+// of 2048 bits signs an ECDSA key).
+func BenchmarkIssue(b *testing.B) {
+	k := builtinAuthority(b)
+	uris := names("m", []string{"web"}, map[string][]string{model.TagService: {"web"}, model.TagProtocol: {"http"}, model.TagZone: {"default"}, "version": {"1"}})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := k.Issue(b.Context(), Request{URIs: uris, Lifetime: 24 * time.Hour, Now: time.Now()}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkThousandProxies is the time until a thousand proxies that connect to a
+// control plane which has just started have their secrets.
+func BenchmarkThousandProxies(b *testing.B) {
+	const n = 1000
+	k := builtinAuthority(b)
+	for b.Loop() {
+		w := newWorld(b, func(d *Deps) { withTestType(d, map[string]Authority{"ca": k}); d.Workers, d.Rate = 0, 0 })
+		w.mesh(backend("ca", testType))
+		got := make(chan int, n)
+		start := time.Now()
+		for i := range n {
+			var m *Member
+			need := &ir.Identity{Mesh: "m", Services: []string{fmt.Sprint("svc-", i%100)}}
+			tags := map[string][]string{model.TagService: need.Services}
+			poke := make(chan struct{}, 1)
+			m = w.service.Join(kinds.Dataplane.Key("m", fmt.Sprint("dp-", i)), 0, func() {
+				select {
+				case poke <- struct{}{}:
+				default:
+				}
+			})
+			go func() {
+				for len(m.Secrets(need, tags)) < 2 {
+					<-poke
+				}
+				got <- i
+			}()
+		}
+		for range n {
+			<-got
+		}
+		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/1000-proxies")
+	}
+}
