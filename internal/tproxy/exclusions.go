@@ -124,7 +124,7 @@ func parseNet(text string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(text)
-	if err != nil {
+	if err != nil || p.Addr().Is4In6() {
 		return p, fmt.Errorf("%q is neither an address nor a network: write for example 10.0.0.1, 172.16.0.0/16, fd00::1 or fd00::/64", text)
 	}
 	return p, nil
@@ -140,7 +140,7 @@ func parseVNet(text string) (rules.VNet, error) {
 		return rules.VNet{}, fmt.Errorf("virtual network %q: %w", text, err)
 	}
 	p, err := netip.ParsePrefix(cidr)
-	if err != nil {
+	if err != nil || p.Addr().Is4In6() {
 		return rules.VNet{}, fmt.Errorf("virtual network %q: %q is not a network: write for example 172.17.0.0/16", text, cidr)
 	}
 	return rules.VNet{Interface: name, Net: p}, nil

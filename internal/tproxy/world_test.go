@@ -109,6 +109,19 @@ func newWorld(t testing.TB) *world {
 	// Whatever belongs to nobody is answered by the other machine's "no".
 	ip(t, "-n %s route add default via 10.77.0.2", w.here)
 	ip(t, "-n %s -6 route add default via fd77::2", w.here)
+	// The kernel needs a while until IPv6 works on a new cable.
+	deadline := time.Now().Add(patience)
+	for _, d := range []dialed{{ns: w.there, to: at(here4, 1)}, {ns: w.there, to: at(here6, 1)}, {ns: w.here, to: at(there6, 1)}} {
+		for {
+			_, err := dial(t, d)
+			if errors.Is(err, unix.ECONNREFUSED) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the cable does not work: %v", err)
+			}
+		}
+	}
 	return w
 }
 

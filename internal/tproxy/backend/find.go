@@ -63,8 +63,9 @@ func Find(ctx context.Context, run Runner, f rules.Family, mode Mode) (*Tools, e
 	}{{"", &t.Program}, {"-save", &t.Save}, {"-restore", &t.Restore}} {
 		// The name with the mode comes first, then the plain one, if it is of the mode.
 		for _, candidate := range []string{name + "-" + string(mode) + want.suffix, name + want.suffix} {
-			p := lookIn(candidate)
-			if p != "" && modeOf(ctx, run, p) == mode {
+			// A name with the mode says enough; a program is asked only without one.
+			named := candidate != name+want.suffix
+			if p := lookIn(candidate); p != "" && (named || modeOf(ctx, run, p) == mode) {
 				*want.to = p
 				break
 			}

@@ -13,6 +13,7 @@ import (
 type nft struct {
 	Options
 	program string
+	limits  *Limits // once they are known; they are the same for both families
 }
 
 // NFT returns the backend of nft, or an error if the program or the kernel does
@@ -43,6 +44,9 @@ func (b *nft) check(ctx context.Context, chain string) error {
 func (b *nft) Name() string { return "nft" }
 
 func (b *nft) Limits(ctx context.Context, _ rules.Family) (Limits, error) {
+	if b.limits != nil {
+		return *b.limits, nil
+	}
 	var l Limits
 	if err := b.check(ctx, "type filter hook output priority -300; policy accept;\n meta skuid 0 ct zone set 1\n"); err != nil {
 		l.NoZones = fmt.Sprintf("the kernel has no zones of connection tracking: %v", err)
@@ -51,6 +55,7 @@ func (b *nft) Limits(ctx context.Context, _ rules.Family) (Limits, error) {
 		l.NoMangle = fmt.Sprintf("the kernel does not tell which packets are invalid: %v", err)
 	}
 	l.DockerOutput = b.docker(ctx)
+	b.limits = &l
 	return l, nil
 }
 
