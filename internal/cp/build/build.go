@@ -38,6 +38,7 @@ func Proxy(in *view.Inputs) *ir.Proxy {
 	b.identity()
 	legacy.Dress(b.p, in.Legacy, b.legacyEnv(env))
 	policy.Dress(b.p, in.Policies, env, in.Memo)
+	legacy.Patch(b.p, in.Legacy)
 	b.limits()
 	return b.p
 }

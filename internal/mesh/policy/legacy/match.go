@@ -8,10 +8,10 @@ import (
 	"weft/internal/mesh/model"
 )
 
-// Kinds are the older policies.
+// Kinds are the older policies, with the templates, which are matched alike.
 func Kinds() []*model.Kind {
 	return []*model.Kind{
-		TrafficPermission, TrafficRoute, TrafficLog, TrafficTrace, FaultInjection,
+		kinds.ProxyTemplate, TrafficPermission, TrafficRoute, TrafficLog, TrafficTrace, FaultInjection,
 		HealthCheck, CircuitBreaker, Retry, Timeout, RateLimit,
 	}
 }
@@ -68,6 +68,7 @@ type Matched struct {
 	permissions []*model.Object
 	tagSets     []map[string]string
 	trace       *model.Object
+	template    *model.Object
 	hash        model.Hash
 }
 
@@ -104,7 +105,7 @@ func (s *Set) Match(dp *kinds.DataplaneSpec) *Matched {
 	var hs []model.Hash
 	take := func(r model.Row) { hs = append(hs, r.Hash, born(r)) }
 	for _, k := range Kinds() {
-		if k == TrafficTrace {
+		if k == TrafficTrace || k == kinds.ProxyTemplate {
 			continue
 		}
 		for _, row := range s.tables[k].Rows() {
@@ -113,9 +114,15 @@ func (s *Set) Match(dp *kinds.DataplaneSpec) *Matched {
 			}
 		}
 	}
-	if row := s.traceOf(m.tagSets); row.Object != nil {
-		m.trace = row.Object
-		take(row)
+	trace := s.selecting(TrafficTrace, m.tagSets, func(o *model.Object) []kinds.Selector { return model.Spec[TrafficTraceSpec](o).Selectors })
+	if trace.Object != nil {
+		m.trace = trace.Object
+		take(trace)
+	}
+	template := s.selecting(kinds.ProxyTemplate, m.tagSets, func(o *model.Object) []kinds.Selector { return model.Spec[kinds.ProxyTemplateSpec](o).Selectors })
+	if template.Object != nil {
+		m.template = template.Object
+		take(template)
 	}
 	if m.routes {
 		hs = append(hs, model.HashOf([]byte("routes")))
@@ -150,12 +157,12 @@ func (m *Matched) add(k *model.Kind, o *model.Object) bool {
 	return used
 }
 
-// traceOf returns the TrafficTrace of a proxy.
-func (s *Set) traceOf(tags []map[string]string) model.Row {
+// selecting returns the most specific object of a kind that selects a proxy.
+func (s *Set) selecting(k *model.Kind, tags []map[string]string, selectors func(o *model.Object) []kinds.Selector) model.Row {
 	var best model.Row
 	var how kinds.Specificity
-	for _, row := range s.tables[TrafficTrace].Rows() {
-		sp, ok := kinds.BestMatch(model.Spec[TrafficTraceSpec](row.Object).Selectors, tags...)
+	for _, row := range s.tables[k].Rows() {
+		sp, ok := kinds.BestMatch(selectors(row.Object), tags...)
 		if ok && (best.Object == nil || kinds.CompareMatched(row.Object, best.Object, sp, how) < 0) {
 			best, how = row, sp
 		}

@@ -1,0 +1,156 @@
+package legacy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+)
+
+// world holds objects by kind.
+type world map[*model.Kind][]model.Row
+
+func (w world) Table(k *model.Kind, _ string) *model.Table {
+	return model.NewTable(append([]model.Row(nil), w[k]...))
+}
+
+// add adds an object that was made at that second.
+func (w world) add(t *testing.T, k *model.Kind, name string, second int, body string) {
+	t.Helper()
+	o, err := k.Decode([]byte(fmt.Sprintf(`{"type":%q,"mesh":"m","name":%q,%s}`, k.Name, name, body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v model.Violations
+	if k.Validate(o, &v); !v.Empty() {
+		t.Fatal(v.Err())
+	}
+	o.Meta.Created = time.Date(2026, 1, 1, 0, 0, second, 0, time.UTC)
+	w[k] = append(w[k], model.Row{Object: o, Hash: model.ContentHash(o)})
+}
+
+func between(from, to string) string {
+	sel := func(s string) string {
+		var tags []string
+		for _, p := range strings.Split(s, ",") {
+			k, v, _ := strings.Cut(p, "=")
+			if k != "v" {
+				k = "kuma.io/" + k
+			}
+			tags = append(tags, fmt.Sprintf("%q:%q", k, v))
+		}
+		return `[{"match":{` + strings.Join(tags, ",") + `}}]`
+	}
+	return `"sources":` + sel(from) + `,"destinations":` + sel(to)
+}
+
+func proxy(tags map[string]string) *kinds.DataplaneSpec {
+	return &kinds.DataplaneSpec{Networking: &kinds.DataplaneNetworking{Inbound: []kinds.Inbound{{Port: 80, Tags: tags}}}}
+}
+
+var web = map[string]string{"kuma.io/service": "web", "v": "1"}
+
+func TestOutboundWinner(t *testing.T) {
+	const conf = `,"conf":{"tcp":{"maxConnectAttempts":1}}`
+	for _, tc := range []struct {
+		name, want string
+		policies   [][2]string // sources, destinations; named a, b … and made one after the other
+	}{
+		{"exact beats any", "b", [][2]string{{"service=*", "service=*"}, {"service=web", "service=*"}, {"service=*", "service=*"}}},
+		{"both ends count", "b", [][2]string{{"service=web", "service=*"}, {"service=web", "service=api"}}},
+		{"more tags beat exact ones", "a", [][2]string{{"service=*,v=*", "service=*"}, {"service=web", "service=api"}}},
+		{"of equal ones the later", "b", [][2]string{{"service=web", "service=*"}, {"service=*", "service=api"}}},
+		{"another client", "", [][2]string{{"service=api", "service=*"}}},
+		{"another service", "", [][2]string{{"service=*", "service=db"}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := world{}
+			for i, p := range tc.policies {
+				w.add(t, Retry, string(rune('a'+i)), i, between(p[0], p[1])+conf)
+			}
+			got := ""
+			if o := NewSet(w, "m", nil).Match(proxy(web)).outbound(Retry, "api"); o != nil {
+				got = o.Meta.Name
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestPermissions(t *testing.T) {
+	w := world{}
+	w.add(t, TrafficPermission, "all", 9, between("service=*", "service=*"))
+	w.add(t, TrafficPermission, "ops", 1, between("service=ops,v=*", "service=web"))
+	in := &ir.Inbound{Listener: ir.Listener{Tags: web}, TLS: &ir.ServerTLS{Mesh: "m"}, Access: &ir.Access{}}
+	p := &ir.Proxy{Inbounds: []*ir.Inbound{in}}
+	Dress(p, NewSet(w, "m", nil).Match(proxy(web)), &Env{})
+	if !in.Access.Network || in.Access.PolicyName != "ops" || len(in.Access.Allow) != 1 {
+		t.Fatalf("the more specific permission does not decide alone: %+v", in.Access)
+	}
+	if all := in.Access.Allow[0].All; len(all) != 1 || all[0].URI != "spiffe://m/ops" {
+		t.Errorf("the client is %v", all)
+	}
+}
+
+func TestExternalServicePermissions(t *testing.T) {
+	ext := map[string]string{"kuma.io/service": "ext"}
+	w := world{}
+	w.add(t, TrafficPermission, "others", 1, between("service=api", "service=ext"))
+	if !NewSet(w, "m", nil).Match(proxy(web)).Permits(ext) {
+		t.Error("without a TrafficRoute a permission is asked for")
+	}
+	w.add(t, TrafficRoute, "all", 1, between("service=*", "service=*")+`,"conf":{"destination":{"kuma.io/service":"*"}}`)
+	if NewSet(w, "m", nil).Match(proxy(web)).Permits(ext) {
+		t.Error("a client is permitted that no permission names")
+	}
+	w.add(t, TrafficPermission, "web", 2, between("service=web", "service=ext"))
+	if !NewSet(w, "m", nil).Match(proxy(web)).Permits(ext) {
+		t.Error("a client is not permitted that the newer permission names")
+	}
+}
+
+func TestTemplate(t *testing.T) {
+	w := world{}
+	const empty = `"conf":{}`
+	w.add(t, kinds.ProxyTemplate, "any", 1, `"selectors":[{"match":{"kuma.io/service":"*"}}],`+empty)
+	w.add(t, kinds.ProxyTemplate, "web", 1, `"selectors":[{"match":{"kuma.io/service":"web"}}],"conf":{
+		"resources":[{"name":"c","version":"1","resource":"'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster\nname: c"},
+			{"name":"r","version":"1","resource":"'@type': type.googleapis.com/envoy.config.route.v3.RouteConfiguration\nname: r"}],
+		"modifications":[{"listener":{"operation":"remove","match":{"origin":"inbound"}}},
+			{"httpFilter":{"operation":"addFirst","match":{"listenerName":"l"},"value":"name: f"}}]}`)
+	p := &ir.Proxy{}
+	Patch(p, NewSet(w, "m", nil).Match(proxy(web)))
+	var got []string
+	for _, x := range p.Patches {
+		got = append(got, fmt.Sprintf("%s %s %s%s %s", x.Operation, x.Target, x.Match.Origin, x.Match.ListenerName, x.Value))
+	}
+	want := `Add cluster  {"name":"c"}; Remove listener inbound ; AddFirst httpFilter l {"name":"f"}`
+	if s := strings.Join(got, "; "); s != want {
+		t.Errorf("got  %s\nwant %s", s, want)
+	}
+	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Message, `"r"`) {
+		t.Errorf("the resource that cannot be added is not told of: %v", p.Warnings)
+	}
+}
+
+func TestShortIntervals(t *testing.T) {
+	for _, tc := range []struct {
+		num      uint32
+		interval time.Duration
+		want     ir.Rate
+	}{
+		{5, time.Second, ir.Rate{Num: 5, Interval: time.Second}},
+		{5, 10 * time.Millisecond, ir.Rate{Num: 25, Interval: 50 * time.Millisecond}},
+		{4_000_000_000, time.Nanosecond, ir.Rate{Num: 4_294_967_295, Interval: 50 * time.Millisecond}},
+	} {
+		if got := rate(tc.num, tc.interval); got != tc.want {
+			t.Errorf("%d in %s: got %v, want %v", tc.num, tc.interval, got, tc.want)
+		}
+	}
+}
