@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
