@@ -2,6 +2,8 @@ package envoy
 
 import (
 	"bytes"
+	"slices"
+	"strings"
 
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
@@ -32,7 +34,16 @@ func IdentityNeeds(p *ir.Proxy) *ir.Identity {
 	if p.Identity == nil || !provesItself(p) {
 		return nil
 	}
-	return p.Identity
+	id := *p.Identity
+	for _, in := range p.Inbounds {
+		id.RSA = id.RSA || in.TLS != nil && onlyRSA(in.TLS.Ciphers)
+	}
+	return &id
+}
+
+// onlyRSA tells whether none of the ciphers goes with another key.
+func onlyRSA(ciphers []string) bool {
+	return len(ciphers) > 0 && !slices.ContainsFunc(ciphers, func(c string) bool { return strings.Contains(c, "-ECDSA-") })
 }
 
 // provesItself tells whether some listener or cluster names the mesh's secrets.

@@ -26,6 +26,8 @@ type Authority interface {
 type Request struct {
 	// URIs are the names, in order.
 	URIs []string
+	// RSA asks for such a key; the usual one is ECDSA P-256.
+	RSA bool
 	// Lifetime is how long it is to be valid; the Authority may make it shorter.
 	Lifetime time.Duration
 	Now      time.Time

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"weft/internal/cp/envoy"
@@ -27,7 +26,7 @@ func (s *Service) stale(l *leaf) bool {
 		return false
 	}
 	c := l.now
-	return c == nil || c.ref.ID != p.ref.ID || c.lifetime != p.lifetime || !slices.Equal(c.uris, l.uris) || !s.d.Now().Before(l.renewAt)
+	return c == nil || c.ref.ID != p.ref.ID || c.lifetime != p.lifetime || !c.wish.equal(l.wish) || !s.d.Now().Before(l.renewAt)
 }
 
 // want queues a leaf that needs a certificate; s.mu is held.
@@ -136,10 +135,10 @@ func (s *Service) issue(ctx context.Context, l *leaf) func() {
 		s.mu.Unlock()
 		return nil
 	}
-	p, uris := l.mesh.plan, l.uris
+	p, w := l.mesh.plan, l.wish
 	s.mu.Unlock()
 
-	c, err := s.certificate(ctx, l.mesh.name, p, uris, now)
+	c, err := s.certificate(ctx, l.mesh.name, p, w, now)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,14 +163,14 @@ func (s *Service) issue(ctx context.Context, l *leaf) func() {
 }
 
 // certificate asks the authority.
-func (s *Service) certificate(ctx context.Context, mesh string, p *plan, uris []string, now time.Time) (*issued, error) {
+func (s *Service) certificate(ctx context.Context, mesh string, p *plan, w wish, now time.Time) (*issued, error) {
 	timeout := p.timeout
 	if timeout <= 0 {
 		timeout = issueTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c, err := p.signer.Issue(ctx, Request{URIs: uris, Lifetime: p.lifetime, Now: now})
+	c, err := p.signer.Issue(ctx, Request{URIs: w.uris, RSA: w.rsa, Lifetime: p.lifetime, Now: now})
 	s.metrics.certFetched(p.ref.Backend, s.d.Now().Sub(now))
 	if err != nil {
 		return nil, err
@@ -180,7 +179,7 @@ func (s *Service) certificate(ctx context.Context, mesh string, p *plan, uris []
 	if err != nil {
 		return nil, fmt.Errorf("encode the certificate: %w", err)
 	}
-	return &issued{Certificate: c, ref: p.ref, uris: uris, lifetime: p.lifetime, secret: secret}, nil
+	return &issued{Certificate: c, ref: p.ref, wish: w, lifetime: p.lifetime, secret: secret}, nil
 }
 
 // fault is a row of failures of one authority.

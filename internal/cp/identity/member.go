@@ -29,13 +29,14 @@ type Member struct {
 type leaf struct {
 	member *Member
 	mesh   *mesh
-	uris   []string // what the certificate is to say
+	// wish is what the certificate is to be like.
+	wish wish
 	// now is the newest certificate, before the one that it replaced, which the
 	// proxy may still hold.
 	now, before *issued
 	renewAt     time.Time
 	state       leafState
-	broken      bool // no certificate can say uris
+	broken      bool // no certificate can say what is wished
 	dropped     bool
 	timer       timer
 }
@@ -49,11 +50,19 @@ const (
 	issuing
 )
 
+// wish is what a proxy needs of its certificate.
+type wish struct {
+	uris []string
+	rsa  bool
+}
+
+func (w wish) equal(o wish) bool { return w.rsa == o.rsa && slices.Equal(w.uris, o.uris) }
+
 // issued is a certificate in the form in which the proxy gets it.
 type issued struct {
 	*Certificate
 	ref      kinds.CARef
-	uris     []string
+	wish     wish
 	lifetime time.Duration // that was asked for
 	secret   *xds.Resource
 	number   uint32
@@ -100,8 +109,8 @@ func (m *Member) Secrets(need *ir.Identity, tags map[string][]string) []*xds.Res
 		m.leaves[need.Mesh] = l
 		l.mesh.leaves[l] = struct{}{}
 	}
-	if uris := names(need.Mesh, need.Services, tags); !slices.Equal(uris, l.uris) {
-		l.uris, l.broken = uris, false
+	if w := (wish{names(need.Mesh, need.Services, tags), need.RSA}); !w.equal(l.wish) {
+		l.wish, l.broken = w, false
 	}
 	s.want(l)
 	var out []*xds.Resource

@@ -354,8 +354,7 @@ func withTestType(d *Deps, all map[string]Authority) {
 // newTestAuthority makes key pairs that cost little.
 func newTestAuthority(t testing.TB) *keyPair {
 	t.Helper()
-	bits := uint32(1024)
-	cert, key, err := newBuiltin("m", kinds.BuiltinCA{CACert: &kinds.BuiltinCACert{RSABits: &bits}}, time.Now())
+	cert, key, err := newBuiltin("m", kinds.BuiltinCA{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

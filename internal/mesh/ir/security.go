@@ -7,6 +7,8 @@ type Identity struct {
 	Services []string
 	// CrossMesh are other meshes whose authorities must be known too.
 	CrossMesh []string
+	// RSA: only such a key goes with the ciphers that are configured.
+	RSA bool
 }
 
 // TLSMode says whether plain text is accepted beside mutual TLS.
