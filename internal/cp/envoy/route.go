@@ -93,6 +93,9 @@ func prefix(s string) *matcher.StringMatcher {
 }
 
 func safeRegex(s string) *matcher.StringMatcher {
+	if s == "" { // Envoy takes no empty expression, which means the empty text
+		return exact("")
+	}
 	return &matcher.StringMatcher{MatchPattern: &matcher.StringMatcher_SafeRegex{SafeRegex: regex(s)}}
 }
 
