@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
@@ -37,6 +38,7 @@ type List struct {
 	Differences []Difference
 	Skipped     []Skip
 
+	mu   sync.Mutex // cases may be played side by side
 	used map[int]bool
 }
 
@@ -86,6 +88,8 @@ func (l *List) Skips(name string) string {
 func (l *List) Deliberate(name, at string) string {
 	for i, d := range l.Differences {
 		if ok, err := path.Match(d.Case, name); err == nil && ok && glob(d.Path).MatchString(at) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
 			l.used[i] = true
 			return d.Reason
 		}

@@ -21,6 +21,7 @@ const zeroTime = "0001-01-01T00:00:00Z"
 
 var (
 	versionKeys = []string{"version", "gitTag", "gitCommit", "buildDate"}
+	programs    = []string{"envoy", "kumaDp", "kumaCp"} // that tell their version
 	countKeys   = []string{"responsesSent", "responsesAcknowledged", "generation"}
 	idKeys      = []string{"hostname", "instanceId", "clusterId", "controlPlaneInstanceId"}
 )
@@ -100,7 +101,7 @@ func (n *normaliser) object(o map[string]any, key string, root bool) any {
 		switch {
 		case isText && slices.Contains(idKeys, k) && (index || k != "hostname"):
 			out[k] = "<id>"
-		case isText && slices.Contains(versionKeys, k) && (text == "unknown" || key == "envoy" || root && k == "version"):
+		case isText && slices.Contains(versionKeys, k) && (text == "unknown" || slices.Contains(programs, key) || root && k == "version"):
 			out[k] = "<version>"
 		case k == "build" && key == "envoy":
 			out[k] = "<version>"
@@ -242,7 +243,7 @@ func sortLists(v any, keys []string) any {
 		for k, e := range v {
 			e = sortLists(e, keys)
 			if list, ok := e.([]any); ok && slices.Contains(keys, k) {
-				slices.SortFunc(list, func(a, b any) int { return strings.Compare(encoded(a), encoded(b)) })
+				slices.SortFunc(list, func(a, b any) int { return strings.Compare(encoded(wordless(a)), encoded(wordless(b))) })
 			}
 			v[k] = e
 		}
@@ -250,6 +251,27 @@ func sortLists(v any, keys []string) any {
 		for i := range v {
 			v[i] = sortLists(v[i], keys)
 		}
+	}
+	return v
+}
+
+// wordless returns a value without the messages in it, which are ours.
+func wordless(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, e := range v {
+			if k != "message" {
+				out[k] = wordless(e)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = wordless(e)
+		}
+		return out
 	}
 	return v
 }
