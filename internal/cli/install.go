@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -168,7 +169,11 @@ func (a *App) writeTransparentProxyConfig(path string, c *tproxy.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, text, 0o644); err != nil {
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.WriteFile(path, text, 0o644)
+	}
+	if err != nil {
 		return fmt.Errorf("the transparent proxy is installed, but its settings cannot be written down: %w", err)
 	}
 	fmt.Fprintf(a.Out, "# the settings are in %s\n", path)

@@ -26,7 +26,8 @@ type Installer struct {
 	Out, Err io.Writer
 	// ConfirmWithin is how long the operator has to confirm; 0 = for ever.
 	ConfirmWithin time.Duration
-	// Watchdog returns the command of the process that calls ServeWatchdog.
+	// Watchdog returns the command of the process that calls watchdog.Serve with
+	// UndoState.
 	Watchdog func() (*exec.Cmd, error)
 }
 

@@ -3,7 +3,9 @@ package tproxy_test
 import (
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -553,6 +555,94 @@ func TestWithoutRoot(t *testing.T) {
 		if err == nil || !strings.Contains(string(out), "root privileges are needed") {
 			t.Errorf("%v\n%s", err, out)
 		}
+	}
+}
+
+// TestFewCapabilities installs with what a container of Kubernetes usually has, and
+// with what the systemd unit leaves. Without the right to make namespaces there is
+// no comparison, but all else works.
+func TestFewCapabilities(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/systemd/weft-transparent-proxy.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, set, ok := strings.Cut(string(unit), "\nCapabilityBoundingSet=")
+	set, _, _ = strings.Cut(set, "\n")
+	if !ok {
+		t.Fatal("the unit names no capabilities")
+	}
+	ofUnit := "-all,+" + strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(set, "CAP_", ""), " ", ",+"))
+	each(t, func(t *testing.T, w *world, backend string) {
+		with := func(caps, pod string, args ...string) string {
+			t.Helper()
+			return w.must(t, "", append([]string{"env", "KUBERNETES_SERVICE_HOST=" + pod, "setpriv", "--bounding-set", caps, kumactl(t)}, args...)...)
+		}
+		with("-all,+net_admin,+net_raw", "10.0.0.1", w.installArgs(t, backend, "--redirect-all-dns-traffic")...)
+		first := w.ruleset(t)
+		with("-all,+net_admin,+net_raw", "10.0.0.1", w.installArgs(t, backend, "--redirect-all-dns-traffic")...)
+		if d := cmp.Diff(first, w.ruleset(t)); d != "" {
+			t.Errorf("twice is not like once:\n%s", d)
+		}
+		with("-all,+net_admin,+net_raw", "10.0.0.1", "uninstall", "transparent-proxy")
+		out := with(ofUnit, "", w.installArgs(t, backend, "--redirect-dns", "--verbose")...)
+		if n := strings.Count(out, ": good"); n != 12 {
+			t.Errorf("%d parts of the self-test worked, want 12:\n%s", n, out)
+		}
+		if out := with(ofUnit, "", w.installArgs(t, backend, "--redirect-dns")...); !strings.Contains(out, "installed already") {
+			t.Errorf("%s", out)
+		}
+		with(ofUnit, "", "uninstall", "transparent-proxy")
+		if got := w.ruleset(t); strings.Contains(got, "KUMA_MESH") || strings.Contains(got, "weft_") || strings.Contains(got, "::6") {
+			t.Errorf("left:\n%s", got)
+		}
+	})
+}
+
+// TestBootSettings requires that settings which an installation writes down give
+// the same rules when the systemd unit applies them.
+func TestBootSettings(t *testing.T) {
+	w := newWorld(t)
+	file := filepath.Join(t.TempDir(), "sub", "tp.yaml")
+	w.install(t, "nft", "--redirect-dns", "--exclude-outbound-ports-for-uids", "tcp:80,443:7", "--vnet", "docker0:172.17.0.0/16", "--write-config", file)
+	before := w.ruleset(t)
+	w.must(t, "", "nft", "flush", "ruleset") // as after a boot
+	w.must(t, "", kumactl(t), "install", "transparent-proxy", "--config-file", file)
+	// The address of loopback is still there, so nothing is remembered about it.
+	after := w.ruleset(t)
+	if d := cmp.Diff(withoutFacts(before), withoutFacts(after)); d != "" {
+		t.Errorf("after a boot it is not the same:\n%s", d)
+	}
+}
+
+func withoutFacts(ruleset string) string {
+	head, rest, ok := strings.Cut(ruleset, "\tchain facts {")
+	if !ok {
+		return ruleset
+	}
+	_, rest, _ = strings.Cut(rest, "\t}\n\n")
+	return head + rest
+}
+
+// TestSelfTestSeesOthers requires that the self-test notices what rules of others do
+// to ours.
+func TestSelfTestSeesOthers(t *testing.T) {
+	w := newWorld(t)
+	for want, rule := range map[string]string{
+		"so the proxy would talk to itself": "type nat hook output priority -150; meta skuid 5678 tcp dport 9 redirect to :15001",
+		"application to another host":       "type filter hook input priority 0; tcp dport 15001 drop",
+		"application asks for a name":       "type filter hook output priority 0; udp dport 15053 drop",
+		"application to localhost":          "type nat hook output priority -150; meta skuid 0 ip daddr 127.0.0.1 tcp dport > 1024 redirect to :1",
+	} {
+		w.must(t, "table inet sabotage {\n chain c {\n  "+strings.Replace(rule, "; ", ";\n  ", 1)+"\n }\n}\n", "nft", "-f", "-")
+		before := w.ruleset(t)
+		out, err := w.ctl(t, w.installArgs(t, "nft", "--redirect-dns", "--config", `{"cniMode":true,"selfTest":{"timeout":"300ms"},"redirect":{"dns":{"resolvConfigPath":"`+w.resolv(t)+`"}}}`)...)
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("%s is not noticed: %v\n%s", rule, err, out)
+		}
+		if d := cmp.Diff(before, w.ruleset(t)); d != "" {
+			t.Errorf("not as before:\n%s", d)
+		}
+		w.must(t, "", "nft", "delete", "table", "inet", "sabotage")
 	}
 }
 

@@ -227,14 +227,21 @@ func (w *world) install(t testing.TB, backend string, args ...string) string {
 
 func (w *world) installArgs(t testing.TB, backend string, args ...string) []string {
 	t.Helper()
-	conf := filepath.Join(t.TempDir(), "resolv.conf")
-	if err := os.WriteFile(conf, []byte("nameserver 10.77.0.2\nnameserver fd77::2\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	conf := w.resolv(t)
 	return append([]string{
 		"install", "transparent-proxy", "--kuma-dp-user", "5678", "--backend", backend, "--sleep-between-retries", "10ms",
 		"--config", fmt.Sprintf(`{"redirect":{"dns":{"resolvConfigPath":%q}},"cniMode":true}`, conf),
 	}, args...)
+}
+
+// resolv returns a resolv.conf that names the other machine.
+func (w *world) resolv(t testing.TB) string {
+	t.Helper()
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(conf, []byte("nameserver 10.77.0.2\nnameserver fd77::2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return conf
 }
 
 func (w *world) uninstall(t testing.TB) string {

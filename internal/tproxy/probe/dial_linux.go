@@ -37,7 +37,7 @@ func dialAs(ctx context.Context, uid uint32, network string, from netip.Addr, to
 		}
 		c, err := d.DialContext(ctx, network, to.String())
 		switch {
-		case errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL):
+		case errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL):
 			err = fmt.Errorf("%w: no route: %w", errCannot, err)
 		case err != nil:
 			err = fmt.Errorf("connect as user %d: %w", uid, err)

@@ -88,10 +88,7 @@ type attempt struct {
 
 func (s *Settings) probes(set *rules.Set) []attempt {
 	f := set.Family
-	workload := uint32(0)
-	if s.ProxyUID == 0 {
-		workload = nobody
-	}
+	workload := s.workload()
 	tcp := func(what string, uid uint32, to netip.Addr, iface string, local bool) attempt {
 		return attempt{what, rules.Packet{Hook: rules.Output, Proto: rules.TCP, Dst: to, DstPort: discardPort, UID: uid, Interface: iface}, local, netip.Addr{}}
 	}
@@ -119,6 +116,14 @@ func (s *Settings) probes(set *rules.Set) []attempt {
 	return list
 }
 
+// workload returns a user that is not the proxy's.
+func (s *Settings) workload() uint32 {
+	if s.ProxyUID == 0 {
+		return nobody
+	}
+	return 0
+}
+
 // try makes one attempt and compares.
 func (s *Settings) try(ctx context.Context, set *rules.Set, a attempt) error {
 	p := &a.packet
@@ -137,6 +142,8 @@ func (s *Settings) try(ctx context.Context, set *rules.Set, a attempt) error {
 	p.Src = localhost[set.Family]
 	to := rules.Trace(set, p).RedirectedTo
 	switch {
+	case to == 0 && p.Proto == rules.TCP:
+		return s.leaves(ctx, set, a)
 	case to == 0:
 		return fmt.Errorf("%w: it is not redirected, and nobody is there to answer", errCannot)
 	case p.Proto == rules.UDP:
@@ -196,6 +203,48 @@ func (s *Settings) arrives(ctx context.Context, a attempt, l *net.TCPListener) e
 			return fmt.Errorf("the connection to %s arrived as one to %s", to, was)
 		}
 		return nil
+	}
+}
+
+// loopback is how long a redirected connection takes at most; it never leaves the
+// host.
+const loopback = 100 * time.Millisecond
+
+// leaves requires that a connection that is not to be redirected does not arrive
+// at the proxy's outbound port: the proxy would talk to itself for ever. What
+// becomes of it outside does not matter.
+func (s *Settings) leaves(ctx context.Context, set *rules.Set, a attempt) error {
+	other := a.packet
+	other.UID = s.workload()
+	port := rules.Trace(set, &other).RedirectedTo
+	if port == 0 {
+		return fmt.Errorf("%w: nothing of the kind is redirected", errCannot)
+	}
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(localhost[set.Family], port)))
+	if err != nil {
+		return fmt.Errorf("%w: the proxy is running already", errCannot)
+	}
+	defer l.Close()
+	c, err := dialAs(ctx, a.packet.UID, a.packet.Proto, a.from, netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort), loopback)
+	if errors.Is(err, errCannot) {
+		return err
+	}
+	if err != nil {
+		return nil // nobody answers, as it should be
+	}
+	defer c.Close()
+	if err := l.SetDeadline(time.Now().Add(loopback)); err != nil {
+		return fmt.Errorf("set a deadline: %w", err)
+	}
+	for {
+		got, err := l.AcceptTCP()
+		if err != nil {
+			return nil // somebody outside answers
+		}
+		got.Close()
+		if got.RemoteAddr().String() == c.LocalAddr().String() {
+			return fmt.Errorf("the connection to %s is redirected to port %d, so the proxy would talk to itself", a.packet.Dst, port)
+		}
 	}
 }
 
