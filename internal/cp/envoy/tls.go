@@ -91,6 +91,15 @@ func tlsParams(p ir.TLSParams) *tls.TlsParameters {
 	}
 }
 
+// clientParams makes up for Envoy's default, which as a client is at most TLS 1.2:
+// with 1.3 as the least no version would be left.
+func clientParams(p ir.TLSParams) ir.TLSParams {
+	if p.Min == "TLS13" && tlsVersions[p.Max] == tls.TlsParameters_TLS_AUTO {
+		p.Max = p.Min
+	}
+	return p
+}
+
 func setUpstreamTLS(out *cluster.Cluster, t *ir.ClientTLS) error {
 	if t == nil {
 		return nil
@@ -127,7 +136,7 @@ func upstreamSocket(t *ir.ClientTLS, sni string, ext *ir.ExternalTLS) (*core.Tra
 	for _, s := range t.PrefixSANs {
 		sans = append(sans, uriPrefix(s))
 	}
-	common := meshContext(t.IdentityMesh, CASecret(t.Mesh), sans, t.TLSParams)
+	common := meshContext(t.IdentityMesh, CASecret(t.Mesh), sans, clientParams(t.TLSParams))
 	common.AlpnProtocols = t.ALPN
 	return socketOf(&tls.UpstreamTlsContext{Sni: sni, CommonTlsContext: common})
 }
