@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"weft/internal/testkit/envoytest"
+	"weft/internal/testkit/freeport"
 )
 
 // binaries is the folder with what is tested; built once.
@@ -144,16 +145,7 @@ func (p *process) kill() {
 // ports returns free TCP ports.
 func ports(t testing.TB, n int) []int {
 	t.Helper()
-	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out
+	return freeport.Take(t, n)
 }
 
 // controlPlane is a kuma-cp.

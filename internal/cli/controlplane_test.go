@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +24,7 @@ import (
 	"weft/internal/cp"
 	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/model"
+	"weft/internal/testkit/freeport"
 )
 
 // testCP is a control plane that runs in this process.
@@ -79,14 +80,8 @@ func hostname(t *testing.T) string {
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
 	var out []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		out = append(out, port)
+	for _, p := range freeport.Take(t, n) {
+		out = append(out, strconv.Itoa(p))
 	}
 	return out
 }

@@ -33,6 +33,7 @@ import (
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/testkit/envoytest"
+	"weft/internal/testkit/freeport"
 )
 
 // realEnvoy is an Envoy that a world configures.
@@ -45,12 +46,7 @@ type realEnvoy struct {
 // freePort returns a port that nobody listens on now.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return freeport.Take(t, 1)[0]
 }
 
 func portOf(a net.Addr) int { return a.(*net.TCPAddr).Port }

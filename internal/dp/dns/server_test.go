@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"weft/internal/testkit/freeport"
 )
 
 // settings are those that a Corefile template sees.
@@ -25,21 +27,7 @@ type settings struct {
 // freePort returns a port that is free for UDP and TCP.
 func freePort(t testing.TB) uint16 {
 	t.Helper()
-	for range 20 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		p, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
-		l.Close()
-		if err == nil {
-			p.Close()
-			return uint16(port)
-		}
-	}
-	t.Fatal("no free port")
-	return 0
+	return uint16(freeport.Take(t, 1)[0])
 }
 
 // upstream is a DNS server for tests; it listens on the networks given.

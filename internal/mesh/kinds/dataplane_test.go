@@ -32,7 +32,7 @@ func TestValidateDataplane(t *testing.T) {
 		{net(`"gateway": {"type": "BUILTIN", "tags": {"kuma.io/service": "a"}}`), nil},
 		{net(`"gateway": {"type": 1, "tags": {"kuma.io/service": "a"}}`) + `, "probes": {"port": 1}`, []string{"networking.probes"}},
 		{net(`"gateway": {"tags": {"kuma.io/service": "a"}}`) + `, "metrics": {"type": "moon"}`, nil},
-		{net(`"inbound": [`+in+`], "transparentProxying": {"redirectPortInbound": 70000, "reachableBackends": {"refs": [{"kind": "MeshService", "labels": {"a b": "c"}}, {"kind": "MeshService", "name": "A"}]}}`),
+		{net(`"inbound": [` + in + `], "transparentProxying": {"redirectPortInbound": 70000, "reachableBackends": {"refs": [{"kind": "MeshService", "labels": {"a b": "c"}}, {"kind": "MeshService", "name": "A"}]}}`),
 			[]string{"networking.transparentProxying.redirectPortInbound", `networking.transparentProxing.reachableBackends.refs[0].labels["a b"]`, "networking.transparentProxing.reachableBackends.refs[1].name"}},
 		{net(`"inbound": [` + in + `], "outbound": [{"port": 1, "backendRef": {"kind": "MeshExternalService", "name": "x"}}]`), nil},
 	} {
