@@ -28,6 +28,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weft/internal/testkit/freeport"
 )
 
 // TestMain lets the test binary be kuma-dp itself, so that tests run real
@@ -73,21 +75,7 @@ func realEnvoy(t testing.TB) string {
 // freePort returns a port that is free for TCP and UDP.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 20 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		p, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
-		l.Close()
-		if err == nil {
-			p.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
+	return freeport.Take(t, 1)[0]
 }
 
 // controlPlane answers /bootstrap with a document for one static proxy: a
