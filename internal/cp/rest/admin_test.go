@@ -1,84 +1,151 @@
 package rest_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"weft/internal/cp/envoyadmin"
+	"weft/internal/cp/rest"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+	"weft/internal/testkit/restcorpus"
 )
 
-func TestAdminPages(t *testing.T) {
-	asked := make(chan string, 1)
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked <- r.URL.RequestURI()
-		fmt.Fprint(w, `{"m": [{"key": "authorization", "value": "Bearer secret"}]}`)
-	}))
-	t.Cleanup(proxy.Close)
-	port := proxy.Listener.Addr().(*net.TCPAddr).Port
-	w := newInspected(t, nil)
-	w.put(fmt.Sprintf(`
-{type: Mesh, name: m}
----
-{type: Dataplane, mesh: m, name: near, networking: {address: 127.0.0.1, admin: {port: %[1]d}, inbound: [{port: 80, tags: {kuma.io/service: near}}]}}
----
-{type: Dataplane, mesh: m, name: far, networking: {address: 192.0.2.1, inbound: [{port: 80, tags: {kuma.io/service: far}}]}}
----
-{type: ZoneIngress, name: door, networking: {address: 127.0.0.1, port: 10001, admin: {port: %[1]d}}}
----
-{type: ZoneEgress, name: gate, networking: {address: 127.0.0.1, port: 10002, admin: {port: %[1]d}}}
----
-{type: ZoneIngress, name: away, zone: west, networking: {address: 127.0.0.1, port: 10001, advertisedAddress: 192.0.2.2, advertisedPort: 1, admin: {port: %[1]d}}}
-`, port))
-	for path, want := range map[string]string{
-		"/meshes/m/dataplanes/near/xds":                  "/config_dump application/json",
-		"/meshes/m/dataplanes/near/xds?include_eds=true": "/config_dump?include_eds= application/json",
-		"/meshes/m/dataplanes/near/stats":                "/stats text/plain",
-		"/meshes/m/dataplanes/near/clusters?format=json": "/clusters?format=json application/json",
-		"/zoneingresses/door/xds":                        "/config_dump application/json",
-		"/zoneegresses/gate/stats":                       "/stats text/plain",
-	} {
-		status, body, contentType := w.raw(path)
-		if status != 200 {
-			t.Errorf("%s: %d %s", path, status, body)
-			continue
-		}
-		if got := <-asked + " " + contentType; got != want {
-			t.Errorf("%s: %s, want %s", path, got, want)
-		}
-		if strings.Contains(path, "xds") && strings.Contains(string(body), "secret") {
-			t.Errorf("%s shows a token: %s", path, body)
+// echo is an Envoy that tells what it was asked.
+type echo struct{ err error }
+
+func (e *echo) Get(_ context.Context, proxy *model.Object, port uint32, page string, query url.Values) ([]byte, error) {
+	return []byte(fmt.Sprintf("%s:%d/%s?%s", proxy.Meta.Name, port, page, query.Encode())), e.err
+}
+
+func TestAdmin(t *testing.T) {
+	e := &echo{}
+	w := newWorld(t, with("KUMA_ACCESS_STATIC_VIEW_STATS_GROUPS", "mesh-system:admin"), func(d *rest.Deps) { d.Admin = e })
+	dp := kinds.Dataplane.Make("default", "web-1")
+	dp.Spec = &kinds.DataplaneSpec{Networking: &kinds.DataplaneNetworking{Address: "10.0.0.1", Admin: &kinds.EnvoyAdmin{Port: 9999}}}
+	near, far := kinds.ZoneIngress.Make("", "near"), kinds.ZoneIngress.Make("", "far")
+	far.Spec = &kinds.ZoneIngressSpec{Zone: "west"}
+	egress := kinds.ZoneEgress.Make("", "far")
+	egress.Meta.Labels = map[string]string{"kuma.io/zone": "west"}
+	for _, o := range []*model.Object{dp, near, far, egress} {
+		if _, err := w.store.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
 		}
 	}
-	for path, want := range map[string]int{
-		"/meshes/m/dataplanes/near/other":    404,
-		"/meshes/m/dataplanes/none/xds":      404,
-		"/meshes/none/dataplanes/near/stats": 404,
-		"/meshes/m/dataplanes/far/stats":     500, // the authority is missing
-		"/zoneingresses/away/clusters":       400,
+	anonymous := w.serve(t, externalIP).URL
+	web := w.url + "/meshes/default/dataplanes/web-1/"
+	for _, c := range []struct {
+		url         string
+		status      int
+		contentType string
+		want        string
+	}{
+		{web + "xds", 200, "application/json", "web-1:9999/config_dump?"},
+		{web + "xds?include_eds=true&mask=x", 200, "application/json", "web-1:9999/config_dump?include_eds="},
+		{web + "stats?filter=.*&format=prometheus", 200, "text/plain", "web-1:9999/stats?"},
+		{web + "stats?format=json", 200, "application/json", "web-1:9999/stats?format=json"},
+		{web + "clusters", 200, "text/plain", "web-1:9999/clusters?"},
+		{web + "quitquitquit", 404, "application/json", "Not found"},
+		{w.url + "/meshes/default/dataplanes/none/xds", 404, "application/json", "Could not execute admin operation"},
+		{w.url + "/meshes/none/dataplanes/web-1/xds", 404, "application/json", "Failed to retrieve Mesh"},
+		{w.url + "/zoneingresses/near/stats", 200, "text/plain", "near:9901/stats?"},
+		{w.url + "/zoneingresses/far/stats", 400, "application/json", "another zone"},
+		{w.url + "/zoneegresses/far/stats", 400, "application/json", "another zone"},
+		{anonymous + "/meshes/default/dataplanes/web-1/stats", 403, "application/json", "viewStats"},
+		{anonymous + "/meshes/default/dataplanes/web-1/clusters", 200, "text/plain", "web-1"},
 	} {
-		if status, body := w.get(path); status != want {
-			t.Errorf("%s: %d, want %d: %v", path, status, want, body)
+		got := send(t, http.MethodGet, c.url, "")
+		if strings.Contains(c.want, "viewStats") {
+			c.want = "may not see the statistics"
 		}
+		if got.status != c.status || got.header.Get("Content-Type") != c.contentType || !strings.Contains(got.text, c.want) {
+			t.Errorf("%s: %d %s %s", c.url, got.status, got.header.Get("Content-Type"), got.text)
+		}
+	}
+	e.err = &envoyadmin.Unreachable{Address: "10.0.0.1:9999", Err: errors.New("connection refused")}
+	if got := send(t, http.MethodGet, web+"xds", ""); got.status != 500 || !strings.Contains(got.field("detail"), "connection refused") {
+		t.Errorf("unreachable: %d %s", got.status, got.text)
 	}
 }
 
-func TestAdminPagesNeedAccess(t *testing.T) {
-	w := newInspected(t, map[string]string{"KUMA_ACCESS_STATIC_VIEW_STATS_GROUPS": "somebody", "KUMA_ACCESS_STATIC_GET_CONFIG_DUMP_GROUPS": "somebody", "KUMA_ACCESS_STATIC_VIEW_CLUSTERS_GROUPS": "somebody"})
-	w.put(`{type: Mesh, name: m}`)
-	w.url = w.serve(t, externalIP).URL
-	for _, page := range []string{"xds", "stats", "clusters"} {
-		if status, body := w.get("/meshes/m/dataplanes/x/" + page); status != http.StatusForbidden {
-			t.Errorf("%s: %d %v", page, status, body)
-		}
+func TestAdminOnGlobal(t *testing.T) {
+	w := newWorld(t, with("KUMA_MODE", "global"), func(d *rest.Deps) { d.Engine = nil })
+	dp := kinds.Dataplane.Make("default", "web-1")
+	if _, err := w.store.Create(t.Context(), dp); err != nil {
+		t.Fatal(err)
+	}
+	if got := send(t, http.MethodGet, w.url+"/meshes/default/dataplanes/web-1/xds", ""); got.status != 400 {
+		t.Errorf("xds: %d %s", got.status, got.text)
+	}
+	if got := send(t, http.MethodGet, w.url+"/meshes/default/dataplanes/web-1/_config", ""); got.status != 405 || got.field("title") != "Method not allowed" {
+		t.Errorf("_config: %d %s", got.status, got.text)
 	}
 }
 
-func TestAdminPagesAtGlobal(t *testing.T) {
-	w := newInspected(t, map[string]string{"KUMA_MODE": "global"})
-	w.put("{type: Mesh, name: m}\n---\n{type: ZoneIngress, name: door, zone: east, networking: {address: 127.0.0.1, port: 1}}")
-	if status, _ := w.get("/meshes/m/dataplanes/x/stats"); status != http.StatusNotFound {
-		t.Errorf("a proxy that is not there: %d", status)
+// TestAdminOfEnvoy asks real Envoys: one whose own admin port is its address, and
+// one behind its admin listener with mutual TLS. The token by which they connect
+// must not be shown.
+func TestAdminOfEnvoy(t *testing.T) {
+	run := &proxies{}
+	run.prepare(t)
+	w := startCP(t, map[string]string{"KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE": "dpToken"})
+	i := run.instance(t, w)
+	api := "http://" + i.HTTP
+	token := send(t, http.MethodPost, api+"/tokens/dataplane", `{"mesh":"default","validFor":"1h"}`)
+	if token.status != 200 {
+		t.Fatalf("token: %d %s", token.status, token.text)
+	}
+	dir := t.TempDir()
+	tokenFile := filepath.Join(dir, "token")
+	if err := os.WriteFile(tokenFile, []byte(token.text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, address := range map[string]string{"near": "127.0.0.1", "far": "127.0.0.19"} {
+		ports := freePorts(t, 2)
+		file := filepath.Join(dir, name+".yaml")
+		text := fmt.Sprintf("type: Dataplane\nmesh: default\nname: %s\nnetworking:\n  address: %s\n  admin: {port: %d}\n  inbound:\n  - {port: %d, tags: {kuma.io/service: %s}}\n",
+			name, address, ports[0], ports[1], name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		i.Start(t, restcorpus.Proxy{Name: name, File: file, Args: []string{"--dataplane-token-file=" + tokenFile}})
+		at := api + "/meshes/default/dataplanes/" + name + "/"
+		dump := until(t, at+"xds", `"inbound:`+address)
+		if strings.Contains(dump, token.text) {
+			t.Errorf("%s: the dump shows the token", name)
+		}
+		if !strings.Contains(dump, "BootstrapConfigDump") {
+			t.Errorf("%s: the dump has no bootstrap", name)
+		}
+		if strings.Contains(dump, "EndpointsConfigDump") || !strings.Contains(until(t, at+"xds?include_eds=true", "EndpointsConfigDump"), "ads_cluster") {
+			t.Errorf("%s: include_eds does not count", name)
+		}
+		until(t, at+"stats", "server.live: 1")
+		until(t, at+"stats?format=json", `"stats":[`)
+		until(t, at+"clusters", "ads_cluster::observability_name")
+	}
+}
+
+// until asks until the answer contains a text.
+func until(t *testing.T, url, text string) string {
+	t.Helper()
+	end := time.Now().Add(30 * time.Second)
+	for {
+		got := send(t, http.MethodGet, url, "")
+		if got.status == 200 && strings.Contains(got.text, text) {
+			return got.text
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: no %q: %d %.600s", url, text, got.status, got.text)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }

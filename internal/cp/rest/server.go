@@ -80,14 +80,7 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w}
-	rt, params := s.screen(rec, r)
 	pattern := unknownPage
-	if rt != nil {
-		pattern = rt.pattern
-	}
-	if s.Metrics != nil {
-		defer s.Metrics.Begin(pattern)()
-	}
 	defer func() {
 		if p := recover(); p != nil {
 			s.Log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -99,11 +92,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			s.Metrics.Observe(pattern, r.Method, rec.status, rec.size, time.Since(start))
 		}
 	}()
-	if rt != nil {
-		ctx, cancel := context.WithTimeout(r.Context(), handleTimeout)
-		defer cancel()
-		s.run(rec, r.WithContext(ctx), rt, params)
+	rt, params := s.screen(rec, r)
+	if rt == nil {
+		return
 	}
+	pattern = rt.pattern
+	if s.Metrics != nil {
+		defer s.Metrics.Begin(pattern)()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), handleTimeout)
+	defer cancel()
+	s.run(rec, r.WithContext(ctx), rt, params)
 }
 
 // unknownPage is the route of metrics where none matched, so that clients cannot

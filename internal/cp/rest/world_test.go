@@ -44,7 +44,7 @@ type world struct {
 const hostname = "weft-test"
 
 // newWorld starts a control plane with the variables given.
-func newWorld(t testing.TB, env map[string]string) *world {
+func newWorld(t testing.TB, env map[string]string, change ...func(*rest.Deps)) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	c := settings(t, env)
@@ -84,7 +84,7 @@ func newWorld(t testing.TB, env map[string]string) *world {
 	if err := maker.Ensure(ctx); err != nil {
 		t.Fatal(err)
 	}
-	w.api = rest.New(rest.Deps{
+	d := rest.Deps{
 		Config: c, Store: w.store, Kinds: catalog.Kinds, Tables: func() model.Tables { return w.state.Current() }, Now: time.Now,
 		Gate: &admit.Gate{
 			Reader: w.store, Global: c.IsGlobal(), Federated: c.IsFederatedZone(), Zone: zone, ReadOnly: c.APIServer.ReadOnly,
@@ -95,7 +95,11 @@ func newWorld(t testing.TB, env map[string]string) *world {
 		Instance: func() rest.Index {
 			return rest.Index{Hostname: hostname, Product: "Kuma", Version: "2.10.11", InstanceID: hostname + "-0000", ClusterID: "8e4b3a3c-0000-4000-8000-000000000000"}
 		},
-	})
+	}
+	for _, f := range change {
+		f(&d)
+	}
+	w.api = rest.New(d)
 	w.url = w.serve(t, "").URL
 	return w
 }
