@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"slices"
@@ -301,7 +302,7 @@ func (i *Installer) selfTest(ctx context.Context, p *prepared) error {
 	}
 	s := &probe.Settings{
 		Sets: p.sets, ProxyUID: p.facts.UID, Loopback: p.facts.Loopback, Resolvers: p.facts.Resolvers,
-		Timeout: i.Config.SelfTest.Timeout, Tell: tell,
+		Timeout: i.Config.SelfTest.Timeout, Tell: tell, Port: func() uint16 { return 20000 + rand.N(uint16(10000)) },
 	}
 	if err := probe.Run(ctx, s); err != nil {
 		return err

@@ -382,8 +382,12 @@ func TestConfirmation(t *testing.T) {
 			t.Errorf("a second installation meanwhile: %v\n%s", err, out)
 		}
 		eventually(t, func() bool { return emptied(w.ruleset(t)) == emptied(before) }, func() string { return cmp.Diff(before, w.ruleset(t)) })
+		eventually(t, func() bool { // the process is done a moment later
+			out, _ := w.ctl(t, "install", "transparent-proxy", "--confirm")
+			return strings.Contains(out, "nothing waits")
+		}, func() string { return "the waiting process ends" })
 
-		w.install(t, backend, "--redirect-dns", "--confirm-within", "2s")
+		w.install(t, backend, "--redirect-dns", "--confirm-within", "1m")
 		if out, err := w.ctl(t, "install", "transparent-proxy", "--confirm"); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -391,7 +395,7 @@ func TestConfirmation(t *testing.T) {
 			t.Errorf("there was something to confirm twice:\n%s", out)
 		}
 		confirmed := w.ruleset(t)
-		w.install(t, backend, "--redirect-dns", "--confirm-within", "1s")
+		w.install(t, backend, "--redirect-dns", "--confirm-within", "1m")
 		w.uninstall(t) // also ends the waiting
 		if out, err := w.ctl(t, "install", "transparent-proxy", "--confirm"); err == nil {
 			t.Errorf("something waits after uninstalling:\n%s", out)
@@ -628,7 +632,7 @@ func withoutFacts(ruleset string) string {
 func TestSelfTestSeesOthers(t *testing.T) {
 	w := newWorld(t)
 	for want, rule := range map[string]string{
-		"so the proxy would talk to itself": "type nat hook output priority -150; meta skuid 5678 tcp dport 9 redirect to :15001",
+		"so the proxy would talk to itself": "type nat hook output priority -150; meta skuid 5678 ip daddr 198.51.100.1 meta l4proto tcp redirect to :15001",
 		"application to another host":       "type filter hook input priority 0; tcp dport 15001 drop",
 		"application asks for a name":       "type filter hook output priority 0; udp dport 15053 drop",
 		"application to localhost":          "type nat hook output priority -150; meta skuid 0 ip daddr 127.0.0.1 tcp dport > 1024 redirect to :1",

@@ -27,6 +27,9 @@ type Settings struct {
 	Resolvers []netip.Addr
 	// Timeout of one connection.
 	Timeout time.Duration
+	// Port returns a port on which nobody listens; another one each time, because
+	// the kernel remembers for a while what became of a connection.
+	Port func() uint16
 	// Tell gets a sentence about each probe.
 	Tell func(format string, args ...any)
 }
@@ -51,9 +54,6 @@ var passthrough = map[rules.Family]netip.Addr{
 	rules.IPv6: netip.MustParseAddr("::6"),
 }
 
-// discardPort is where nobody listens.
-const discardPort = 9
-
 // nobody is a user that is not the proxy's.
 const nobody = 65534
 
@@ -63,6 +63,11 @@ func Run(ctx context.Context, s *Settings) error {
 	for _, set := range s.Sets {
 		for _, p := range s.probes(set) {
 			err := s.try(ctx, set, p)
+			if err != nil && !errors.Is(err, errCannot) {
+				// A busy host, or a packet that got lost: what is wrong is wrong twice.
+				s.Tell("self-test: %s: %s: once more: %v", set.Family, p.what, err)
+				err = s.try(ctx, set, p)
+			}
 			switch {
 			case errors.Is(err, errCannot):
 				s.Tell("self-test: %s: %s: %v", set.Family, p.what, err)
@@ -90,7 +95,7 @@ func (s *Settings) probes(set *rules.Set) []attempt {
 	f := set.Family
 	workload := s.workload()
 	tcp := func(what string, uid uint32, to netip.Addr, iface string, local bool) attempt {
-		return attempt{what, rules.Packet{Hook: rules.Output, Proto: rules.TCP, Dst: to, DstPort: discardPort, UID: uid, Interface: iface}, local, netip.Addr{}}
+		return attempt{what, rules.Packet{Hook: rules.Output, Proto: rules.TCP, Dst: to, UID: uid, Interface: iface}, local, netip.Addr{}}
 	}
 	list := []attempt{
 		tcp("application to another host", workload, outside[f], "", false),
@@ -140,6 +145,9 @@ func (s *Settings) try(ctx context.Context, set *rules.Set, a attempt) error {
 		return fmt.Errorf("%w: redirected on purpose", errCannot)
 	}
 	p.Src = localhost[set.Family]
+	if p.DstPort == 0 {
+		p.DstPort = s.Port()
+	}
 	to := rules.Trace(set, p).RedirectedTo
 	switch {
 	case to == 0 && p.Proto == rules.TCP:
