@@ -89,6 +89,7 @@ type controlPlane struct {
 	readiness int
 	coreDNS   int
 	metrics   int
+	clusters  int // further ones, without traffic
 	// refuse makes it answer with a status and a text.
 	refuse atomic.Pointer[refusal]
 
@@ -194,7 +195,7 @@ staticResources:
     loadAssignment:
       clusterName: app
       endpoints: [{lbEndpoints: [{endpoint: {address: {socketAddress: {address: %s, portValue: %s}}}}]}]
-`, cp.admin, cp.listener, cp.listener, cp.envoyDNS, host, port)
+`, cp.admin, cp.listener, cp.listener, cp.envoyDNS, host, port) + manyClusters(cp.clusters)
 }
 
 // env are the settings that a proxy of this control plane needs.

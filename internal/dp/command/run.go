@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	stdlog "log"
+	"runtime/debug"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -70,6 +71,11 @@ func run(ctx context.Context, e *Environment, logs *logging.Options, config *dp.
 	stdlog.SetOutput(stdLog{logging.Named(log, "dns")}) // only CoreDNS uses it
 
 	env := environ(e.Env)
+	if env["GOGC"] == "" {
+		// A sidecar is one of many on a host: memory counts more than the little
+		// time that collecting more often takes.
+		debug.SetGCPercent(50)
+	}
 	if err := dp.ApplyEnv(options, env); err != nil {
 		return err
 	}
