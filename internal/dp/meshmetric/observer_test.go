@@ -2,7 +2,6 @@ package meshmetric
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
