@@ -101,7 +101,7 @@ func TestApplicationDies(t *testing.T) {
 			good = 0
 		}
 		if good < 30 {
-			return fmt.Errorf("%d good answers in a row; last: %q, %v", good, text, err)
+			return fmt.Errorf("%d good answers in a row; last: %q, %s", good, text, fmt.Sprint(err))
 		}
 		return nil
 	})
