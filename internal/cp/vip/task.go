@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"weft/internal/cp/state"
@@ -42,14 +44,16 @@ func (t *Task) Run(ctx context.Context) error {
 		return nil
 	case <-t.State.Ready():
 	}
-	seen := map[string]model.Hash{}
+	seen := map[string]sources{}
 	again := map[string]time.Time{} // when an address of a mesh becomes free
 	for ctx.Err() == nil {
 		snap := t.State.Current()
 		for _, row := range snap.Table(kinds.Mesh, "").Rows() {
 			mesh := row.Meta.Name
-			h := sources(snap, mesh)
-			if at := again[mesh]; seen[mesh] == h && (at.IsZero() || t.Now().Before(at)) {
+			now := sourcesOf(snap, mesh)
+			same := now.equal(seen[mesh])
+			seen[mesh] = now
+			if at := again[mesh]; same && (at.IsZero() || t.Now().Before(at)) {
 				continue
 			}
 			next, err := t.refresh(ctx, snap, mesh)
@@ -61,7 +65,7 @@ func (t *Task) Run(ctx context.Context) error {
 				}
 				next = t.Now().Add(pause)
 			}
-			seen[mesh], again[mesh] = h, next
+			again[mesh] = next
 		}
 		forget(seen, again, snap)
 		t.wait(ctx, snap.Rev+1, again)
@@ -70,7 +74,7 @@ func (t *Task) Run(ctx context.Context) error {
 }
 
 // forget drops meshes that are gone.
-func forget(seen map[string]model.Hash, again map[string]time.Time, snap *state.Snapshot) {
+func forget(seen map[string]sources, again map[string]time.Time, snap *state.Snapshot) {
 	for mesh := range seen {
 		if _, ok := snap.Table(kinds.Mesh, "").Get(mesh); !ok {
 			delete(seen, mesh)
@@ -95,11 +99,44 @@ func (t *Task) wait(ctx context.Context, rev uint64, again map[string]time.Time)
 	_ = t.State.WaitFor(ctx, rev) // the error is that of ctx
 }
 
-// sources is the hash of what the addresses of a mesh depend on.
-func sources(t model.Tables, mesh string) model.Hash {
-	return model.Fold(
-		t.Table(kinds.Dataplane, mesh).Hash(), t.Table(kinds.ExternalService, mesh).Hash(),
-		t.Table(kinds.VirtualOutbound, mesh).Hash(), t.Table(kinds.ZoneIngress, "").Hash())
+// sources are the tables that the addresses of a mesh depend on.
+type sources struct {
+	dataplanes, external, virtual, ingresses *model.Table
+}
+
+func sourcesOf(t model.Tables, mesh string) sources {
+	return sources{
+		t.Table(kinds.Dataplane, mesh), t.Table(kinds.ExternalService, mesh),
+		t.Table(kinds.VirtualOutbound, mesh), t.Table(kinds.ZoneIngress, ""),
+	}
+}
+
+// equal tells whether both lead to the same addresses. Of proxies only the tags
+// count, so that those whose health or address changes cost next to nothing.
+func (s sources) equal(before sources) bool {
+	if before.dataplanes == nil || s.external.Hash() != before.external.Hash() ||
+		s.virtual.Hash() != before.virtual.Hash() || s.ingresses.Hash() != before.ingresses.Hash() {
+		return false
+	}
+	same := true
+	s.dataplanes.Diff(before.dataplanes, func(old, now model.Row) {
+		same = same && slices.EqualFunc(offered(old), offered(now), maps.Equal)
+	})
+	return same
+}
+
+// offered returns the tags of the inbounds that need an address.
+func offered(row model.Row) []map[string]string {
+	var out []map[string]string
+	if row.Object == nil {
+		return nil
+	}
+	for _, in := range model.Spec[kinds.DataplaneSpec](row.Object).Inbounds() {
+		if !in.Ignored() && in.Port != model.ServicelessPort {
+			out = append(out, in.Tags)
+		}
+	}
+	return out
 }
 
 // refresh brings the addresses of one mesh up to date. It returns when that has

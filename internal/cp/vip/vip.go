@@ -32,10 +32,8 @@ func Entries(t model.Tables, mesh, zone string) (map[view.VIPKey][]view.VIPOutbo
 		c.virtual = append(c.virtual, row.Object)
 	}
 	for _, row := range t.Table(kinds.Dataplane, mesh).Rows() {
-		for _, in := range model.Spec[kinds.DataplaneSpec](row.Object).Inbounds() {
-			if !in.Ignored() && in.Port != model.ServicelessPort {
-				c.service(in.Tags, 0, originService)
-			}
+		for _, tags := range offered(row) {
+			c.service(tags, 0, originService)
 		}
 	}
 	for _, row := range t.Table(kinds.ZoneIngress, "").Rows() {
