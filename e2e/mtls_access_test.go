@@ -21,22 +21,22 @@ import (
 	"time"
 )
 
-// caller is a client proxy with an outbound to a service.
-type caller struct {
+// mtlsCaller is a client proxy with an outbound to a service.
+type mtlsCaller struct {
 	*dataplane
 	port int
 }
 
-func (cp *controlPlane) startCaller(t testing.TB, name, service string, tags map[string]string) *caller {
+func (cp *controlPlane) startCaller(t testing.TB, name, service string, tags map[string]string) *mtlsCaller {
 	t.Helper()
 	p := ports(t, 1)
-	return &caller{cp.startDP(t, sidecar{
+	return &mtlsCaller{cp.startDP(t, sidecar{
 		name: name, service: name, protocol: "http", tags: tags, outbounds: map[int]map[string]string{p[0]: to(service)},
 	}), p[0]}
 }
 
 // gets waits until calls have a status for a while.
-func (c *caller) gets(t testing.TB, want int) {
+func (c *mtlsCaller) gets(t testing.TB, want int) {
 	t.Helper()
 	in := 0
 	eventually(t, 20*time.Second, fmt.Sprintf("%s gets %d", c.name, want), func() error {

@@ -32,9 +32,9 @@ type Switcher struct {
 }
 
 const (
-	// HoldAlone is the Hold of a zone that stands alone, HoldZones that of one
-	// whose meshes other zones share.
+	// HoldAlone is the Hold of a zone that stands alone.
 	HoldAlone = 2 * time.Second
+	// HoldZones is the Hold of a global control plane.
 	HoldZones = time.Minute
 	// absence is how long a proxy may have been disconnected and still count:
 	// after a restart of a control plane all are for a moment.

@@ -142,13 +142,6 @@ func (w *world) serve(t testing.TB, remote string) *httptest.Server {
 	return s
 }
 
-func (w *world) serveTLS(t testing.TB, remote string) *httptest.Server {
-	t.Helper()
-	s := httptest.NewTLSServer(from(w.api.Handler(), remote))
-	t.Cleanup(s.Close)
-	return s
-}
-
 func from(h http.Handler, remote string) http.Handler {
 	if remote == "" {
 		return h

@@ -243,7 +243,7 @@ func (p *player) exchange(s *step) (*answer, error) {
 	if _, err := conn.Write(text); err != nil {
 		return nil, err
 	}
-	r, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: s.Method})
+	r, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: s.Method}) //nolint:bodyclose // because the connection is closed
 	if err != nil {
 		return nil, err
 	}
