@@ -7,6 +7,9 @@ COMMIT    := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 DATE      := $(shell git log -1 --format=%cd --date=format:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
 LDFLAGS   := -s -w -X weft/internal/version.release=$(VERSION) -X weft/internal/version.gitCommit=$(COMMIT) -X weft/internal/version.buildDate=$(DATE)
 GOLANGCI  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# What tests must find; without it they skip, loudly. Network namespaces need root.
+REQUIRE   ?= envoy,postgres$(shell unshare -n true 2>/dev/null && echo ,netns)
+export REQUIRE
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
@@ -26,10 +29,11 @@ demo: build ## a control plane and a few services behind real sidecars, with tra
 
 test: build ## everything, with a real Envoy and a real PostgreSQL
 	@tools/postgres/get
-	REQUIRE=$${REQUIRE-envoy,postgres} go test -timeout 20m ./...
+	@tools/testhost/get
+	go test -timeout 25m ./...
 
 race: build ## the same under the race detector
-	CGO_ENABLED=1 REQUIRE=$${REQUIRE-envoy,postgres} go test -race -timeout 30m ./internal/...
+	CGO_ENABLED=1 go test -race -timeout 30m ./internal/...
 
 fuzz: ## every fuzz target for a short while: FUZZTIME=20s
 	tools/fuzz $${FUZZTIME:-20s}
