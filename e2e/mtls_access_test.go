@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,6 +77,8 @@ func TestMTLSPermissions(t *testing.T) {
 		t.Errorf("%s is %d", denied, n)
 	}
 
+	web.logsDenial(t, `"client":"spiffe://default/blue`, `"permissions":"MeshTrafficPermission default/red rule 0"`, `"service":"web"`, `"method":"GET"`)
+
 	cp.allow("default", "red", "AllowWithShadowDeny", map[string]string{"team": "red"})
 	shadow := fmt.Sprintf("http.localhost_%d.rbac.shadow_denied", web.app)
 	eventually(t, 10*time.Second, "the shadow counts", func() error {
@@ -97,6 +100,24 @@ func TestMTLSPermissions(t *testing.T) {
 	red.gets(t, 503) // the older policy decides about connections, which are closed
 }
 
+// logsDenial waits for a line about a denied call that has all these parts.
+func (d *dataplane) logsDenial(t testing.TB, parts ...string) {
+	t.Helper()
+	eventually(t, 20*time.Second, fmt.Sprintf("%s logs a denial with %q", d.name, parts), func() error {
+		var last string
+		for line := range strings.Lines(d.output()) {
+			if !strings.Contains(line, "denied by permissions") {
+				continue
+			}
+			last = line
+			if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) }) {
+				return nil
+			}
+		}
+		return fmt.Errorf("the last line is %q", last)
+	})
+}
+
 // Connections of other protocols are closed where a client has no permission.
 func TestMTLSPermissionsTCP(t *testing.T) {
 	t.Parallel()
@@ -115,6 +136,7 @@ func TestMTLSPermissionsTCP(t *testing.T) {
 		}
 		return nil
 	})
+	server.logsDenial(t, `"client":"spiffe://default/client`, `"permissions":"none applies`, `"service":"echo"`)
 	cp.allow("default", "all", "Allow", nil)
 	eventually(t, 10*time.Second, "the echo comes back", func() error { return say(p[0], "hello") })
 }

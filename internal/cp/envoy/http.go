@@ -60,6 +60,9 @@ func httpManager(p *ir.Proxy, l *ir.Listener, s side) (*listener.Filter, error) 
 	if m.AccessLog, err = accessLogs(p, l.AccessLogs); err != nil {
 		return nil, err
 	}
+	if s.denied != nil {
+		m.AccessLog = append(m.AccessLog, s.denied)
+	}
 	if m.Tracing, err = tracing(l.Tracing); err != nil {
 		return nil, err
 	}

@@ -72,6 +72,13 @@ func inboundListener(p *ir.Proxy, in *ir.Inbound) (*listener.Listener, error) {
 		chain.FilterChainMatch = kind.match
 		out.FilterChains = append(out.FilterChains, chain)
 	}
+	if in.TLS != nil && in.Access != nil && (in.HTTP == nil || in.Access.Network) {
+		log, err := deniedLog(filterNetworkRBAC, in)
+		if err != nil {
+			return nil, err
+		}
+		out.AccessLog = append(out.AccessLog, log)
+	}
 	if in.TLS != nil && in.TLS.Mode == ir.TLSPermissive {
 		f, err := listenerFilter(filterTLSInspector, &tlsinspector.TlsInspector{})
 		if err != nil {
@@ -111,7 +118,11 @@ func inboundChain(p *ir.Proxy, in *ir.Inbound, name string, secured bool) (*list
 	if !secured {
 		access = nil
 	}
+	var err error
 	if access != nil && in.HTTP != nil && !access.Network {
+		if s.denied, err = deniedLog(filterHTTPRBAC, in); err != nil {
+			return nil, err
+		}
 		s.access = access
 		access = nil
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	kafka "github.com/envoyproxy/go-control-plane/contrib/envoy/extensions/filters/network/kafka_broker/v3"
+	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	locallimit "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
@@ -27,8 +28,9 @@ type side struct {
 	// its virtual host.
 	stat, route, host string
 	cidrs             []string
-	// access is decided per request.
+	// access is decided per request, and denied is the log of those denied.
 	access *ir.Access
+	denied *accesslog.AccessLog
 }
 
 // networkFilters returns the filters of a chain, apart from access control of

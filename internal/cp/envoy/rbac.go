@@ -20,7 +20,11 @@ func httpRBAC(a *ir.Access) *httprbac.RBAC {
 }
 
 func networkRBAC(a *ir.Access, stat string) (*listener.Filter, error) {
-	return networkFilter(filterNetworkRBAC, &netrbac.RBAC{Rules: allowRules(a), ShadowRules: shadowRules(a), StatPrefix: stat})
+	shadow := shadowRules(a)
+	if shadow == nil {
+		shadow = markDenied(a)
+	}
+	return networkFilter(filterNetworkRBAC, &netrbac.RBAC{Rules: allowRules(a), ShadowRules: shadow, StatPrefix: stat})
 }
 
 // allowRules allows the listed clients; without any, nobody passes.
