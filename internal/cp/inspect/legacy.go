@@ -9,12 +9,9 @@ import (
 	"weft/internal/mesh/policy/legacy"
 )
 
-// ForProxies tells whether an older policy of the kind is for a proxy as a whole,
-// which has at most one of them.
-func ForProxies(k *model.Kind) bool { return k == kinds.ProxyTemplate || k == legacy.TrafficTrace }
-
-// ForProxy returns the policy of such a kind that is in force on a Dataplane: the
-// one whose selectors fit best; nil if there is none.
+// ForProxy returns the policy that is in force on a Dataplane, of a kind that is
+// for proxies as a whole (ProxyTemplate, TrafficTrace): the one whose selectors
+// fit best; nil if there is none.
 func ForProxy(t model.Tables, k *model.Kind, dp *model.Object) *model.Object {
 	var (
 		best  *model.Object

@@ -7,15 +7,17 @@ import (
 
 	"weft/internal/cp/inspect"
 	"weft/internal/cp/store"
+	"weft/internal/cp/view"
 	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // legacyInspectRoutes registers the older form of inspection, which kumactl uses.
-// It tells of targetRef policies, of older policies that are for proxies as a
-// whole, and of gateways; what older policies do to single connections it does
+// It tells of targetRef policies, of older policies on parts of sidecars, and of
+// gateways; what older policies do to the listeners of builtin gateways it does
 // not tell.
 func (s *Server) legacyInspectRoutes(add func(pattern, title string, h handler)) {
 	add("/meshes/{mesh}/dataplanes/{name}/policies", "Could not get the policies of the data plane", s.matchedPolicies)
@@ -28,8 +30,10 @@ func (s *Server) legacyInspectRoutes(add func(pattern, title string, h handler))
 		switch {
 		case k == kinds.MeshGateway, k == kinds.MeshGatewayRoute:
 			add(at, "Could not get the data planes", s.attached(k, false))
-		case k.Policy != nil && (k.Policy.TargetRef || inspect.ForProxies(k)):
+		case k.Policy != nil && k.Policy.TargetRef:
 			add(at, "Could not get the data planes of the policy", s.attached(k, true))
+		case k.Policy != nil && k.Policy.Inspectable:
+			add(at, "Could not get the data planes of the policy", s.attachedParts(k))
 		}
 	}
 }
@@ -72,29 +76,97 @@ func (s *Server) matchedPolicies(c *call) (*reply, error) {
 			byKind[sel.Kind.Name] = append(byKind[sel.Kind.Name], policy.MetaOf(o))
 		}
 	}
-	for _, k := range s.Kinds {
-		if !inspect.ForProxies(k) {
-			continue
-		}
-		if o := inspect.ForProxy(t, k, dp); o != nil {
-			byKind[k.Name] = []policy.Meta{policy.MetaOf(o)}
-		}
-	}
 	if t.err != nil {
 		return nil, t.err
 	}
 	if g := inspect.GatewayOf(t, dp); g != nil {
+		for _, k := range []*model.Kind{kinds.ProxyTemplate, legacy.TrafficTrace} {
+			if o := inspect.ForProxy(t, k, dp); o != nil {
+				byKind[k.Name] = []policy.Meta{policy.MetaOf(o)}
+			}
+		}
 		return ok(gatewayPolicies(g, byKind)), nil
+	}
+	calls, err := s.calls(dp)
+	if err != nil {
+		return nil, err
+	}
+	answer := all[matchedItem]{Kind: "SidecarDataplane", Items: []matchedItem{{attachment{Type: "dataplane"}, byKind}}}
+	for _, p := range inspect.PartsOf(t, dp, calls) {
+		to := byKind
+		if p.Type != "dataplane" {
+			to = map[string][]policy.Meta{}
+			answer.Items = append(answer.Items, matchedItem{attachmentOf(p), to})
+		}
+		for _, o := range p.Policies {
+			to[o.Kind.Name] = append(to[o.Kind.Name], policy.MetaOf(o))
+		}
 	}
 	for _, list := range byKind {
 		slices.SortFunc(list, func(a, b policy.Meta) int { return strings.Compare(a.Name, b.Name) })
 	}
-	answer := all[matchedItem]{Kind: "SidecarDataplane", Items: []matchedItem{}}
-	if len(byKind) > 0 {
-		answer.Items = append(answer.Items, matchedItem{attachment{Type: "dataplane"}, byKind})
+	if len(byKind) == 0 {
+		answer.Items = answer.Items[1:]
 	}
 	answer.Total = len(answer.Items)
-	return ok(answer), nil
+	return ok(answer), t.err
+}
+
+func attachmentOf(p inspect.Part) attachment {
+	return attachment{Type: p.Type, Name: p.Name, Service: p.Service}
+}
+
+// calls returns the ports on which a sidecar reaches services known by their
+// tag: those that the control plane makes of it, else those of its definition.
+func (s *Server) calls(dp *model.Object) ([]inspect.Call, error) {
+	if s.Engine == nil || !model.Spec[kinds.DataplaneSpec](dp).IsTransparent() {
+		return inspect.CallsOf(dp), nil
+	}
+	p, exists, err := s.Engine.Preview(s.Tables(), dp.Key(), view.Metadata{})
+	if err != nil || !exists {
+		return nil, err
+	}
+	var out []inspect.Call
+	for _, o := range p.Proxy.Outbounds {
+		if o.Destination.Kind == "" {
+			out = append(out, inspect.Call{Address: o.Address, Port: o.Port, Service: o.Destination.Name})
+		}
+	}
+	return out, nil
+}
+
+// attachedParts answers with the sidecars on whose parts an older policy is in
+// force, and those parts.
+func (s *Server) attachedParts(k *model.Kind) handler {
+	return func(c *call) (*reply, error) {
+		answer := all[attachedItem]{Items: []attachedItem{}}
+		o, err := s.found(c, k)
+		if errors.Is(err, store.ErrNotFound) {
+			return ok(answer), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		t := s.stored(c.Context())
+		dps, _ := inspect.Affected(catalog.Policies, t, o)
+		for _, dp := range dps {
+			calls, err := s.calls(dp)
+			if err != nil {
+				return nil, err
+			}
+			item := attachedItem{Kind: "SidecarDataplane", Dataplane: proxyRef{dp.Meta.Mesh, dp.Meta.Name}}
+			for _, p := range inspect.PartsOf(t, dp, calls) {
+				if slices.ContainsFunc(p.Policies, func(x *model.Object) bool { return x.Key() == o.Key() }) {
+					item.Attachments = append(item.Attachments, attachmentOf(p))
+				}
+			}
+			if len(item.Attachments) > 0 {
+				answer.Items = append(answer.Items, item)
+			}
+		}
+		answer.Total = len(answer.Items)
+		return ok(answer), t.err
+	}
 }
 
 // gatewayPolicies is the answer for a builtin gateway. It holds one policy of
@@ -134,9 +206,6 @@ func (s *Server) attached(k *model.Kind, withParts bool) handler {
 		t := s.stored(c.Context())
 		dps, _ := inspect.Affected(catalog.Policies, t, o)
 		for _, dp := range dps {
-			if inspect.ForProxies(k) && !inForce(t, o, dp) {
-				continue
-			}
 			item := attachedItem{Dataplane: proxyRef{dp.Meta.Mesh, dp.Meta.Name}}
 			if withParts {
 				item.Kind, item.Attachments = "SidecarDataplane", []attachment{{Type: "dataplane"}}
@@ -149,12 +218,6 @@ func (s *Server) attached(k *model.Kind, withParts bool) handler {
 		answer.Total = len(answer.Items)
 		return ok(answer), nil
 	}
-}
-
-// inForce tells whether of all policies of its kind it is o that a proxy obeys.
-func inForce(t model.Tables, o, dp *model.Object) bool {
-	best := inspect.ForProxy(t, o.Kind, dp)
-	return best != nil && best.Meta.Name == o.Meta.Name
 }
 
 func (s *Server) legacyRules(c *call) (*reply, error) {
