@@ -185,10 +185,24 @@ func trioCallers(t testing.TB, p []int) *callers {
 }
 
 // A rolling restart of all instances of a service under load fails no request,
-// whatever clients speak, round after round.
+// whatever clients speak, round after round, without and with mutual TLS.
 func TestRollingRestartFailsNothing(t *testing.T) {
 	t.Parallel()
-	cp := startCP(t, t.TempDir())
+	for name, secured := range map[string]bool{"plain": false, "mutual TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cp := startCP(t, t.TempDir())
+			if secured {
+				cp.setMTLS("default", &mtls{enabled: "ca-1", backends: []string{"ca-1"}})
+				cp.allow("default", "all", "Allow", nil)
+			}
+			rollingRestart(t, cp)
+		})
+	}
+}
+
+func rollingRestart(t *testing.T, cp *controlPlane) {
+	t.Helper()
 	p := ports(t, 3)
 	var instances []trio
 	var running []*dataplane

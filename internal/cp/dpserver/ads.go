@@ -185,7 +185,7 @@ func (n *session) run(ctx context.Context) error {
 func (n *session) register(ctx context.Context, object *model.Object, credential string) error {
 	if fresh(n.first) {
 		object = starting(object)
-		n.report.listening = sync.OnceFunc(func() {
+		n.report.serving = sync.OnceFunc(func() {
 			n.tasks.Go(func() { n.s.started(ctx, n.node.Key) })
 		})
 	}

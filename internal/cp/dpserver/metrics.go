@@ -64,9 +64,9 @@ type reporter struct {
 	sub *insight.Subscription
 	// holds is told which secrets the proxy has accepted.
 	holds func(xds.Holding)
-	// listening is called when the proxy has accepted listeners; nil = nobody
-	// waits for that.
-	listening func()
+	// serving is called when the proxy has accepted its listeners and what they
+	// wait for; nil = nobody waits for that.
+	serving func()
 }
 
 // stats by type of resource.
@@ -89,9 +89,6 @@ func (r *reporter) Acked(d xds.Delivery) {
 		m.propagation[d.Type].Observe(d.Acked.Sub(d.Changed).Seconds())
 	}
 	r.sub.Count(stats[d.Type], insight.Acknowledged)
-	if d.Type == xds.Listener && r.listening != nil {
-		r.listening()
-	}
 }
 
 // Rejected implements xds.Reporter.
@@ -108,7 +105,12 @@ func (r *reporter) Rejected(n xds.Rejection) {
 }
 
 // Holds implements xds.Reporter.
-func (r *reporter) Holds(h xds.Holding) { r.holds(h) }
+func (r *reporter) Holds(h xds.Holding) {
+	if h.Serving && r.serving != nil {
+		r.serving()
+	}
+	r.holds(h)
+}
 
 // few bounds a list for the log.
 func few(names []string) []string {

@@ -15,7 +15,8 @@ import (
 // A proxy that registers itself is known in the mesh the moment its stream opens,
 // milliseconds before its listeners are there. So that nobody is sent to a port
 // that does not listen yet, its inbounds start as NotReady, and become Ready when
-// it has accepted its listeners. Inbounds with a probe wait for the probe, as
+// it has accepted its listeners and the certificates that they wait for: only then
+// Envoy opens ports. Inbounds with a probe wait for the probe, as
 // ever. The mark of a start is NotReady without the older field health, which
 // probes and people write.
 

@@ -70,6 +70,10 @@ type Holding struct {
 	Secrets []*Resource
 	// Listeners tells whether it accepted all listeners of that set, too.
 	Listeners bool
+	// Serving tells whether nothing is left that listeners wait for: the client
+	// accepted them and, if the set has secrets, all that it subscribed to. One
+	// that starts opens its ports only then, not when it accepts the listeners.
+	Serving bool
 }
 
 // Reporter is told what happens on a stream, in order, from the stream's own

@@ -25,10 +25,8 @@ func (m *Machine) Next(now time.Time) (*Response, bool) {
 // reportHolding tells which secrets the client has accepted, if that changed.
 func (m *Machine) reportHolding() {
 	st := &m.types[Secret]
-	if !st.seen {
-		return
-	}
-	h := Holding{Listeners: m.types[Listener].seen && m.accepted(Listener, m.seq)}
+	listeners := m.types[Listener].seen && m.accepted(Listener, m.seq)
+	h := Holding{Listeners: st.seen && listeners}
 	for name := range st.names {
 		res := m.target.byType[Secret][name]
 		if res != nil && st.sent[name].ver == short(res.Version) && !st.flying(res) {
@@ -36,7 +34,8 @@ func (m *Machine) reportHolding() {
 		}
 	}
 	slices.SortFunc(h.Secrets, byName)
-	if h.Listeners == m.holding.Listeners && slices.Equal(h.Secrets, m.holding.Secrets) {
+	h.Serving = listeners && (len(m.target.byType[Secret]) == 0 || len(st.names) > 0 && len(h.Secrets) == len(st.names))
+	if h.Listeners == m.holding.Listeners && h.Serving == m.holding.Serving && slices.Equal(h.Secrets, m.holding.Secrets) {
 		return
 	}
 	m.holding = h
