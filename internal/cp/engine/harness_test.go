@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/cp/identity"
 	"weft/internal/cp/state"
 	"weft/internal/cp/store"
 	"weft/internal/cp/store/memory"
@@ -35,12 +36,14 @@ var settings = view.Settings{
 	InternalCIDRs: []string{"10.0.0.0/8"}, Policies: catalog.Policies,
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldWith(t, nil) }
+
+func newWorldWith(t testing.TB, ids *identity.Service) *world {
 	t.Helper()
 	s := memory.New()
 	log := slog.New(slog.DiscardHandler)
 	st := state.New(s, log, time.Now)
-	e := New(Deps{State: st, Settings: settings, Kinds: catalog.ByName, Log: log, Now: time.Now})
+	e := New(Deps{State: st, Settings: settings, Kinds: catalog.ByName, Log: log, Now: time.Now, Identities: ids})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = st.Run(ctx) })
