@@ -116,3 +116,31 @@ func BenchmarkThousandProxies(b *testing.B) {
 		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/1000-proxies")
 	}
 }
+
+// BenchmarkSwitch1000 is the time from an edit that names another authority until
+// the last of a thousand proxies has a certificate of it, apart from the time for
+// which the steps are held on purpose.
+func BenchmarkSwitch1000(b *testing.B) {
+	all := map[string]Authority{"one": builtinAuthority(b, 0), "two": builtinAuthority(b, 0)}
+	for b.Loop() {
+		w := newWorld(b, func(d *Deps) { withTestType(d, all); d.Workers, d.Rate = 0, 0 })
+		w.mesh(backend("one", testType))
+		var ps []*proxy
+		for i := range 1000 {
+			ps = append(ps, w.join(fmt.Sprint("dp-", i), fmt.Sprint("svc-", i%100)))
+		}
+		issued := func(by string) {
+			for _, p := range ps {
+				for m := p.mtls(); m == nil || m.IssuedBackend != by; m = p.mtls() {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}
+		issued("one")
+		time.Sleep(2 * testHold)
+		start := time.Now()
+		w.mesh(backend("two", testType))
+		issued("two")
+		b.ReportMetric(float64((time.Since(start)-testHold).Milliseconds()), "ms/1000-proxies")
+	}
+}

@@ -54,6 +54,9 @@ func (l *lockedBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
+// testHold is how long steps of a switch last at least.
+const testHold = time.Second
+
 // newWorld starts a world. change may be nil.
 func newWorld(t testing.TB, change func(*Deps)) *world {
 	t.Helper()
@@ -71,7 +74,7 @@ func newWorld(t testing.TB, change func(*Deps)) *world {
 	}
 	w.service = New(d)
 	keeper := &Keeper{Store: w.store, State: w.state, Log: log, Now: time.Now}
-	switcher := &Switcher{Store: w.store, State: w.state, Authorities: w.service, Hold: time.Second, Log: log, Now: time.Now}
+	switcher := &Switcher{Store: w.store, State: w.state, Authorities: w.service, Hold: testHold, Log: log, Now: time.Now}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for _, f := range []func(context.Context) error{w.state.Run, w.service.Run, keeper.Run, switcher.Run, w.follow} {
