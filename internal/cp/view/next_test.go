@@ -65,7 +65,7 @@ func (w *world) drop(kind *model.Kind, name string) {
 func (w *world) edit() {
 	service := w.pick("a", "b", "c")
 	n := w.rnd.IntN(6)
-	switch w.rnd.IntN(19) {
+	switch w.rnd.IntN(20) {
 	case 0, 1, 2, 3, 4:
 		w.put(w.dataplane(n, service))
 	case 5:
@@ -106,9 +106,31 @@ func (w *world) edit() {
 			return
 		}
 		w.put(`{"type": "TrafficPermission", "mesh": "m", "name": "tp", "sources": [{"match": {"kuma.io/service": "*"}}], "destinations": [{"match": {"kuma.io/service": "*"}}]}`)
+	case 19:
+		w.trust(w.pick("off", "", "a", "b", "c"))
 	case 15:
 		delete(w.objects, kinds.ZoneEgress.Key("", fmt.Sprint("e", n%2)))
 	}
+}
+
+// trust says which service of the mesh does not speak TLS yet; "" = all do, "off"
+// = nobody knows.
+func (w *world) trust(plain string) {
+	o := kinds.Config.Make("", kinds.TrustName("m"))
+	delete(w.objects, o.Key())
+	if plain == "off" {
+		return
+	}
+	t := kinds.MeshTrust{Signer: kinds.CARef{Backend: "ca", ID: w.pick("1", "2")}}
+	if plain != "" {
+		t.Plain = []string{plain}
+	}
+	text, err := t.Encode()
+	if err != nil {
+		panic(err)
+	}
+	o.Spec = &kinds.ConfigSpec{Config: text}
+	w.objects[o.Key()] = o
 }
 
 func (w *world) dataplane(n int, service string) string {
@@ -298,4 +320,53 @@ func TestUnrelatedChangesWakeNobody(t *testing.T) {
 	if a.Fingerprint() != b.Fingerprint() {
 		t.Error("the client has other inputs")
 	}
+}
+
+// TestWhoSpeaksTLS: services count as ready for TLS by what the mesh's trust tells,
+// and a step towards another authority alone changes nothing for anybody.
+func TestWhoSpeaksTLS(t *testing.T) {
+	w := newWorld(1)
+	w.put(`{"type": "Mesh", "name": "m", "mtls": {"enabledBackend": "ca", "backends": [{"name": "ca", "type": "builtin", "mode": "PERMISSIVE"}]}}`)
+	for i, s := range []string{"a", "b"} {
+		w.put(fmt.Sprintf(`{"type": "Dataplane", "mesh": "m", "name": "%s-1", "networking": {"address": "10.0.1.%d",
+			"inbound": [{"port": 80, "tags": {"kuma.io/service": "%s", "kuma.io/protocol": "http"}}]}}`, s, i, s))
+		w.put(fmt.Sprintf(`{"type": "MeshService", "mesh": "m", "name": "ms-%s", "spec": {"state": "Available",
+			"selector": {"dataplaneTags": {"kuma.io/service": "%s"}}, "ports": [{"port": 80}]}}`, s, s))
+	}
+	w.put(`{"type": "Dataplane", "mesh": "m", "name": "client", "networking": {"address": "10.0.2.1", "inbound": [{"port": 80, "tags": {"kuma.io/service": "client"}}],
+		"outbound": [{"port": 1, "tags": {"kuma.io/service": "a"}}, {"port": 2, "tags": {"kuma.io/service": "b"}},
+		{"port": 3, "backendRef": {"kind": "MeshService", "name": "ms-a", "port": 80}}, {"port": 4, "backendRef": {"kind": "MeshService", "name": "ms-b", "port": 80}}]}}`)
+	v := view.NewMesh("m", settings())
+	ready := func() (out []string) {
+		v = v.Next(w.tables())
+		in, ok := v.For(kinds.Dataplane, "client", view.Metadata{})
+		if !ok {
+			t.Fatal("there is no client")
+		}
+		for _, o := range in.Outbounds.List() {
+			if o.Dest.TLSReady {
+				out = append(out, o.Dest.Name)
+			}
+		}
+		return out
+	}
+	check := func(when string, want ...string) {
+		t.Helper()
+		if d := cmp.Diff(want, ready()); d != "" {
+			t.Errorf("%s, ready for TLS are (-want +got):\n%s", when, d)
+		}
+	}
+	check("at first")
+	w.trust("b")
+	check("while b has proxies from before", "a", "ms-a")
+	w.trust("")
+	check("later", "a", "b", "ms-a", "ms-b")
+	before := v
+	w.objects[kinds.Config.Key("", kinds.TrustName("m"))].Spec = &kinds.ConfigSpec{Config: `{"signer": {"backend": "other", "id": "9"}}`}
+	check("with another signer", "a", "b", "ms-a", "ms-b")
+	if v.ConfigHash() != before.ConfigHash() {
+		t.Error("another signer counts as a change of the configuration")
+	}
+	w.trust("off")
+	check("at the end")
 }
