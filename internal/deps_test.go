@@ -50,8 +50,8 @@ var bans = []ban{
 		from: []string{"weft/internal"},
 		to:   []string{"weft/internal/mesh/policy/mesh"},
 		// The older TrafficLog writes its lines as MeshAccessLog does.
-		but:  []string{"weft/internal/mesh/catalog", "weft/internal/mesh/policy/legacy"},
-		why:  "a policy is a folder that only the catalog names: delete both and it is gone",
+		but: []string{"weft/internal/mesh/catalog", "weft/internal/mesh/policy/legacy"},
+		why: "a policy is a folder that only the catalog names: delete both and it is gone",
 	},
 	{
 		from: []string{"weft/internal"},
