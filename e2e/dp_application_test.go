@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +30,9 @@ func withApplication(t testing.TB, name, webapp string) (s sidecar, url string) 
 	s = sidecar{
 		name: name, service: "web", protocol: "http", app: p[0],
 		outbounds: map[int]map[string]string{p[1]: to("store")},
-		args:      []string{"--", webapp, "127.0.0.1:" + strconv.Itoa(p[0]), fmt.Sprintf("http://127.0.0.1:%d/", p[1])},
+		// Without it clients come when the proxy listens, before the application does.
+		probe: "{interval: 1s, tcp: {}}",
+		args:  []string{"--", webapp, "127.0.0.1:" + strconv.Itoa(p[0]), fmt.Sprintf("http://127.0.0.1:%d/", p[1])},
 	}
 	return s, fmt.Sprintf("http://127.0.0.1:%d/", p[0])
 }
@@ -45,8 +48,17 @@ func TestApplicationRunByKumaDP(t *testing.T) {
 	cp.startDP(t, sidecar{name: "client", service: "client", protocol: "http", outbounds: map[int]map[string]string{p[0]: to("web")}})
 	launch := func(n int) *dataplane {
 		s, direct := withApplication(t, fmt.Sprintf("web-%d", n), webapp)
+		mark := len(cp.output())
 		d := cp.startDP(t, s)
 		eventually(t, 20*time.Second, "the application is up", func() error { _, err := fetch(direct); return err })
+		eventually(t, 20*time.Second, "the mesh sends to it", func() error {
+			for line := range strings.Lines(cp.output()[mark:]) {
+				if strings.Contains(line, "state of workloads changed") && strings.Contains(line, "default/"+s.name+`"`) && strings.Contains(line, "Ready") {
+					return nil
+				}
+			}
+			return errors.New("its probe has not answered yet")
+		})
 		return d
 	}
 	running := []*dataplane{launch(0), launch(1)}

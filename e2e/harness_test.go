@@ -246,6 +246,7 @@ type sidecar struct {
 	args                    []string
 	cpPort                  int    // 0 = the control plane's
 	inbounds                string // YAML instead of the one inbound
+	probe                   string // YAML of the serviceProbe of the one inbound; "" = none
 }
 
 // dataplane is a running kuma-dp.
@@ -311,6 +312,9 @@ func (s *sidecar) yaml(admin int) string {
 		b.WriteString("}\n")
 		if s.app != 0 {
 			fmt.Fprintf(&b, "    servicePort: %d\n", s.app)
+		}
+		if s.probe != "" {
+			fmt.Fprintf(&b, "    serviceProbe: %s\n", s.probe)
 		}
 	}
 	if len(s.outbounds) > 0 {
