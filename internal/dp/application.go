@@ -3,9 +3,11 @@ package dp
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +24,8 @@ type application struct {
 	start <-chan struct{}
 	// gone is closed when it has ended by itself.
 	gone chan struct{}
+	// announce tells everybody when the program serves; it ends with ctx.
+	announce func(ctx context.Context)
 	// exit says how it ended; nil if it never started. Read it after run.
 	exit *process.Exit
 }
@@ -92,7 +96,7 @@ func (p *proxy) openApplication(_ context.Context, s *service) error {
 	if p.response.Sidecar.Networking.TransparentProxy && (p.application.User == nil || int(p.application.User.Uid) == os.Getuid()) {
 		p.application.Log.Warn("the application runs as the user of the proxy, whose traffic is not redirected: calls by name go past the proxy; set --application-user", "uid", os.Getuid())
 	}
-	s.app = &application{program: p.application, start: s.ready, gone: make(chan struct{})}
+	s.app = &application{program: p.application, start: s.ready, gone: make(chan struct{}), announce: p.announce}
 	s.components = append(s.components, component{
 		name: "application", vital: true, run: s.app.run, stopWithin: p.application.Grace + 5*time.Second,
 	})
@@ -107,7 +111,12 @@ func (a *application) run(ctx context.Context) error {
 		return nil
 	case <-a.start:
 	}
+	running, ended := context.WithCancel(ctx)
+	var announcing sync.WaitGroup
+	announcing.Go(func() { a.announce(running) })
 	exit, err := a.program.Run(ctx)
+	ended()
+	announcing.Wait()
 	if err != nil {
 		return err
 	}
@@ -117,6 +126,58 @@ func (a *application) run(ctx context.Context) error {
 		<-ctx.Done()
 	}
 	return nil
+}
+
+const (
+	listenInterval = 20 * time.Millisecond
+	// slowListen is when a person should look why the application does not
+	// listen.
+	slowListen = 30 * time.Second
+)
+
+// announce waits until the application listens on all its ports, tells the
+// control plane, which then sends clients, and the service manager.
+func (p *proxy) announce(ctx context.Context) {
+	p.systemd.status("waiting until the application listens")
+	log := p.application.Log
+	slow := time.Now().Add(slowListen)
+	for _, address := range p.workloads {
+		for !listens(ctx, address) {
+			if ctx.Err() != nil {
+				return
+			}
+			if !slow.IsZero() && time.Now().After(slow) {
+				slow = time.Time{}
+				log.Warn("the application does not listen where the definition says that it does; clients are not sent to it", "address", address)
+				p.systemd.ready()
+			}
+		}
+	}
+	if len(p.workloads) > 0 {
+		if err := p.client().Serving(ctx, p.speaker()); err != nil && ctx.Err() == nil {
+			log.Warn("could not tell the control plane that the application listens; it will hear of it by health discovery", "error", err)
+		}
+		log.Info("application listens", "after", time.Since(p.began).Round(time.Millisecond).String())
+	}
+	p.systemd.ready()
+}
+
+// listens tries once to connect, and waits a moment if that fails.
+func listens(ctx context.Context, address string) bool {
+	bound, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(bound, "tcp", address)
+	if err == nil {
+		_ = conn.Close()
+		return true
+	}
+	t := time.NewTimer(listenInterval)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	return false
 }
 
 // ended is closed when the program has ended by itself.

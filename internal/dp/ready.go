@@ -89,6 +89,8 @@ func (p *proxy) watchReady(ctx context.Context, s *service) {
 	s.serving.Store(true)
 	s.report(readiness.Ready)
 	close(s.ready)
-	p.systemd.ready()
+	if s.app == nil {
+		p.systemd.ready()
+	}
 	s.log.Info("proxy is ready", "after", time.Since(p.began).Round(time.Millisecond).String())
 }

@@ -84,6 +84,8 @@ type proxy struct {
 	response   *bootstrap.Response
 	document   envoy.Document
 	systemd    systemd
+	// workloads are where the application listens, as far as that is known.
+	workloads []string
 	// application is nil without a command.
 	application *process.Application
 }
@@ -128,10 +130,7 @@ func (p *proxy) prepare(ctx context.Context) error {
 	if err := p.findApplication(); err != nil {
 		return err
 	}
-	if p.response, err = p.client().Fetch(ctx, p.request()); err != nil {
-		return err
-	}
-	if p.document, err = envoy.ReadDocument(p.response.Bootstrap); err != nil {
+	if err := p.fetch(ctx); err != nil {
 		return err
 	}
 	p.deps.Log.Info("got the bootstrap document", "control_plane", p.config.ControlPlane.URL, "node", p.document.NodeID, "admin_port", p.document.AdminPort)
@@ -372,8 +371,39 @@ func (p *proxy) leave(ctx context.Context) error {
 	if fresh, err := loadToken(&p.config.Runtime, p.dirs.config, p.name); err == nil {
 		p.token = fresh
 	}
-	return p.client().Leave(ctx, bootstrap.Goodbye{
+	return p.client().Leave(ctx, p.speaker())
+}
+
+// speaker is this proxy for the control plane.
+func (p *proxy) speaker() bootstrap.Speaker {
+	return bootstrap.Speaker{
 		Mesh: p.mesh, Name: p.name, ProxyType: p.config.Dataplane.ProxyType,
 		Token: string(p.token.text), Registered: p.definition != nil,
-	})
+	}
+}
+
+// fetch gets the bootstrap document. With an application that is not there yet,
+// inbounds get probes; but only if somebody will look at them.
+func (p *proxy) fetch(ctx context.Context) error {
+	plain := p.definition
+	if p.application != nil && plain != nil {
+		var err error
+		if p.definition, p.workloads, err = plain.WithProbes(); err != nil {
+			return err
+		}
+	}
+	for {
+		var err error
+		if p.response, err = p.client().Fetch(ctx, p.request()); err != nil {
+			return err
+		}
+		if p.document, err = envoy.ReadDocument(p.response.Bootstrap); err != nil {
+			return err
+		}
+		if p.document.HealthDiscovery || p.definition == plain {
+			return nil
+		}
+		p.deps.Log.Warn("the control plane does no health discovery: clients may be sent to the application before it listens")
+		p.definition = plain
+	}
 }

@@ -20,14 +20,16 @@ func main() {
 	srv := &http.Server{Addr: os.Args[1], Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "webapp")
 	})}
+	// At the start the way out through the proxy must already be open; and a slow
+	// start must not be noticed by anybody.
+	call("first", os.Args[2])
+	time.Sleep(500 * time.Millisecond)
 	go func() {
 		if err := srv.ListenAndServe(); err != http.ErrServerClosed {
 			fmt.Println("webapp:", err)
 			os.Exit(9)
 		}
 	}()
-	// At the start the way out through the proxy must already be open.
-	call("first", os.Args[2])
 	<-ctx.Done()
 	call("last", os.Args[2])
 	bound, cancel := context.WithTimeout(context.Background(), 5*time.Second)

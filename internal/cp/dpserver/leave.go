@@ -14,13 +14,14 @@ import (
 	"weft/internal/mesh/model"
 )
 
-// maxLeaveBody bounds the body of a request to leave.
-const maxLeaveBody = 64 << 10
+// maxWordBody bounds the body of a word.
+const maxWordBody = 64 << 10
 
-// leaveRequest is the body of POST /leave, with which kuma-dp says that its proxy
-// is about to stop. 2.10 has no such endpoint; there health discovery tells, at
+// word is the body of POST /leave, with which kuma-dp says that its proxy is about
+// to stop, and of POST /serving, with which it says that the applications of all
+// inbounds listen. 2.10 has no such endpoints; there health discovery tells, at
 // its next report, and the end of the stream after a delay.
-type leaveRequest struct {
+type word struct {
 	Mesh      string `json:"mesh"`
 	Name      string `json:"name"`
 	ProxyType string `json:"proxyType"`
@@ -33,12 +34,25 @@ type leaveRequest struct {
 // serveLeave answers POST /leave: from now on nobody is sent to the proxy, which
 // goes on serving whoever comes.
 func (s *Server) serveLeave(w http.ResponseWriter, r *http.Request) {
+	s.serveWord(w, r, s.leave)
+}
+
+// serveServing answers POST /serving: from now on clients may be sent to the
+// proxy; they need not wait for the next report of health discovery.
+func (s *Server) serveServing(w http.ResponseWriter, r *http.Request) {
+	s.serveWord(w, r, s.serving)
+}
+
+// act does what a word asks for to the object of the proxy that spoke it.
+type act func(ctx context.Context, o *model.Object, said word) error
+
+func (s *Server) serveWord(w http.ResponseWriter, r *http.Request, do act) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "use POST", http.StatusMethodNotAllowed)
 		return
 	}
-	err := s.leave(r.Context(), http.MaxBytesReader(w, r.Body, maxLeaveBody))
+	err := s.hear(r.Context(), http.MaxBytesReader(w, r.Body, maxWordBody), do)
 	var (
 		bad    *problem
 		denied *refusal
@@ -53,30 +67,30 @@ func (s *Server) serveLeave(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, store.ErrUnavailable):
 		http.Error(w, "the store cannot be reached at the moment", http.StatusServiceUnavailable)
 	default:
-		s.log.Error("a proxy could not leave", "error", err)
+		s.log.Error("a proxy said something that could not be done", "path", r.URL.Path, "error", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
 }
 
-func (s *Server) leave(ctx context.Context, body io.Reader) error {
-	var req leaveRequest
-	if err := json.NewDecoder(body).Decode(&req); err != nil {
-		return wrong(http.StatusBadRequest, "the body is not the JSON of a request to leave: %v", err)
+func (s *Server) hear(ctx context.Context, body io.Reader, do act) error {
+	var said word
+	if err := json.NewDecoder(body).Decode(&said); err != nil {
+		return wrong(http.StatusBadRequest, "the body is not the JSON of such a request: %v", err)
 	}
-	kind, known := kindOf(req.ProxyType)
+	kind, known := kindOf(said.ProxyType)
 	if !known {
-		return wrong(http.StatusBadRequest, "proxyType %.40q is not known; use dataplane, ingress or egress", req.ProxyType)
+		return wrong(http.StatusBadRequest, "proxyType %.40q is not known; use dataplane, ingress or egress", said.ProxyType)
 	}
-	key := kind.Key(req.Mesh, req.Name)
+	key := kind.Key(said.Mesh, said.Name)
 	for n := 1; ; n++ {
-		err := s.leaveOnce(ctx, key, req)
+		err := s.hearOnce(ctx, key, said, do)
 		if !errors.Is(err, store.ErrConflict) || n == registerTries {
 			return err
 		}
 	}
 }
 
-func (s *Server) leaveOnce(ctx context.Context, key model.Key, req leaveRequest) error {
+func (s *Server) hearOnce(ctx context.Context, key model.Key, said word, do act) error {
 	o, err := s.d.Store.Get(ctx, key)
 	if err != nil {
 		return fmt.Errorf("look up %s: %w", key, err)
@@ -85,31 +99,74 @@ func (s *Server) leaveOnce(ctx context.Context, key model.Key, req leaveRequest)
 	if err != nil {
 		return err
 	}
-	if err := s.d.Verifier.Verify(ctx, req.Token, who); err != nil {
+	if err := s.d.Verifier.Verify(ctx, said.Token, who); err != nil {
 		return &refusal{fmt.Errorf("authentication failed: %w", err)}
 	}
-	if req.Registered {
+	return do(ctx, o, said)
+}
+
+func (s *Server) leave(ctx context.Context, o *model.Object, said word) error {
+	key := o.Key()
+	if said.Registered {
 		if err := s.d.Store.Delete(ctx, key); err != nil {
 			return fmt.Errorf("delete %s: %w", key, err)
 		}
 		s.log.Info("proxy leaves; its object is deleted", "proxy", key.String())
 		return nil
 	}
-	d, ok := o.Spec.(*kinds.DataplaneSpec)
-	if !ok || len(d.Inbounds()) == 0 {
+	next := withStates(o, false)
+	if next == nil {
 		return nil
 	}
-	next := o.Clone()
-	spec := model.CopyValue(d).(*kinds.DataplaneSpec)
-	for i := range spec.Networking.Inbound {
-		if in := &spec.Networking.Inbound[i]; !in.Ignored() {
-			in.State, in.Health = kinds.InboundNotReady, &kinds.InboundHealth{}
-		}
-	}
-	next.Spec = spec
 	if _, err := s.d.Store.Update(ctx, next); err != nil {
 		return fmt.Errorf("update %s: %w", key, err)
 	}
 	s.log.Info("proxy leaves; its inbounds are not ready any more", "proxy", key.String())
 	return nil
+}
+
+func (s *Server) serving(ctx context.Context, o *model.Object, _ word) error {
+	next := withStates(o, true)
+	if next == nil {
+		return nil
+	}
+	if _, err := s.d.Store.Update(ctx, next); err != nil {
+		return fmt.Errorf("update %s: %w", o.Key(), err)
+	}
+	s.log.Debug("applications of a proxy listen", "proxy", o.Key().String())
+	return nil
+}
+
+// withStates returns the object with all inbounds ready or not; nil if they are
+// so already, or if there are none. What is ignored stays so.
+func withStates(o *model.Object, ready bool) *model.Object {
+	d, ok := o.Spec.(*kinds.DataplaneSpec)
+	if !ok {
+		return nil
+	}
+	var next *kinds.DataplaneSpec
+	for i := range d.Inbounds() {
+		in := &d.Networking.Inbound[i]
+		if in.Ignored() || in.NotReady() != ready {
+			continue
+		}
+		if next == nil {
+			next = model.CopyValue(d).(*kinds.DataplaneSpec)
+		}
+		in = &next.Networking.Inbound[i]
+		switch {
+		case !ready:
+			in.State, in.Health = kinds.InboundNotReady, &kinds.InboundHealth{}
+		case in.Health == nil && in.ServiceProbe == nil:
+			in.State = kinds.InboundReady // it was only starting
+		default:
+			in.State, in.Health = kinds.InboundReady, &kinds.InboundHealth{Ready: true}
+		}
+	}
+	if next == nil {
+		return nil
+	}
+	out := o.Clone()
+	out.Spec = next
+	return out
 }

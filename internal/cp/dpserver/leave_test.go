@@ -17,6 +17,12 @@ import (
 // leaveNow says that a proxy stops, and returns the status of the answer.
 func (w *world) leaveNow(method string, body any) int {
 	w.t.Helper()
+	return w.say(method, "/leave", body)
+}
+
+// say sends a word of a proxy, and returns the status of the answer.
+func (w *world) say(method, path string, body any) int {
+	w.t.Helper()
 	b, err := json.Marshal(body)
 	if err != nil {
 		w.t.Fatal(err)
@@ -25,7 +31,7 @@ func (w *world) leaveNow(method string, body any) int {
 		TLSClientConfig: &tls.Config{RootCAs: w.pool(), ServerName: "localhost", MinVersion: tls.VersionTLS12},
 	}}
 	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(w.t.Context(), method, "https://"+w.server.Addr().String()+"/leave", bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(w.t.Context(), method, "https://"+w.server.Addr().String()+path, bytes.NewReader(b))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -58,7 +64,7 @@ func TestLeave(t *testing.T) {
 		{"GET", http.MethodGet, map[string]any{}, http.StatusMethodNotAllowed},
 		{"no JSON object", http.MethodPost, []int{1}, http.StatusBadRequest},
 		{"unknown type", http.MethodPost, map[string]any{"proxyType": "router"}, http.StatusBadRequest},
-		{"too large", http.MethodPost, map[string]any{"name": string(make([]byte, maxLeaveBody))}, http.StatusBadRequest},
+		{"too large", http.MethodPost, map[string]any{"name": string(make([]byte, maxWordBody))}, http.StatusBadRequest},
 		{"no token", http.MethodPost, map[string]any{"mesh": "default", "name": "web-1"}, http.StatusForbidden},
 		{"another's token", http.MethodPost, map[string]any{"mesh": "default", "name": "web-1", "dataplaneToken": "other", "registered": true}, http.StatusForbidden},
 		{"nobody", http.MethodPost, map[string]any{"mesh": "default", "name": "nobody", "dataplaneToken": "mine"}, http.StatusOK},
@@ -109,5 +115,45 @@ func TestStartingProxyBecomesReady(t *testing.T) {
 
 	if now := w.get(key("web-1")).Meta.Version; now != version {
 		t.Error("the first proxy was written again")
+	}
+}
+
+// A proxy whose application listens is an endpoint at once, without waiting for
+// health discovery; one that says so of another proxy is refused.
+func TestServing(t *testing.T) {
+	w := start(t, nil)
+	w.tokens.needs = true
+	w.tokens.good = map[string][]string{"mine": {"probed", "starting", "ignored", "ready"}, "other": {"other"}}
+	for name, more := range map[string]map[string]any{
+		"probed":   {"serviceProbe": map[string]any{"tcp": map[string]any{}}, "state": "NotReady", "health": map[string]any{"ready": false}},
+		"starting": {"state": "NotReady"},
+		"ignored":  {"state": "Ignored"},
+		"ready":    nil,
+	} {
+		_, o := dataplane(name, more)
+		w.create(o)
+	}
+	serve := func(name, token string) int {
+		return w.say(http.MethodPost, "/serving", map[string]any{"mesh": "default", "name": name, "dataplaneToken": token})
+	}
+	if got := serve("probed", "other"); got != http.StatusForbidden || w.state("probed") != kinds.InboundNotReady {
+		t.Errorf("another's token: %d, %v", got, w.state("probed"))
+	}
+	version := w.get(key("ready")).Meta.Version
+	for name, want := range map[string]kinds.InboundState{
+		"probed": kinds.InboundReady, "starting": kinds.InboundReady, "ignored": kinds.InboundIgnored, "ready": kinds.InboundReady,
+	} {
+		if got := serve(name, "mine"); got != http.StatusOK || w.state(name) != want {
+			t.Errorf("%s: status %d, state %v", name, got, w.state(name))
+		}
+	}
+	if in := model.Spec[kinds.DataplaneSpec](w.get(key("probed"))).Inbounds()[0]; in.Health == nil || !in.Health.Ready {
+		t.Errorf("the older field says %+v", in.Health)
+	}
+	if in := model.Spec[kinds.DataplaneSpec](w.get(key("starting"))).Inbounds()[0]; in.Health != nil {
+		t.Errorf("the older field was written: %+v", in.Health)
+	}
+	if w.get(key("ready")).Meta.Version != version {
+		t.Error("a proxy that was ready was written again")
 	}
 }

@@ -183,6 +183,7 @@ func New(d Deps) *Server {
 func (s *Server) handler() http.Handler {
 	bootstrap := s.metrics.http.observed("/bootstrap", s.limited(s.serveBootstrap))
 	leave := s.metrics.http.observed("/leave", s.limited(s.serveLeave))
+	serving := s.metrics.http.observed("/serving", s.limited(s.serveServing))
 	other := s.metrics.http.observed("other", http.NotFound)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -192,6 +193,8 @@ func (s *Server) handler() http.Handler {
 			bootstrap(w, r)
 		case r.URL.Path == "/leave":
 			leave(w, r)
+		case r.URL.Path == "/serving":
+			serving(w, r)
 		default:
 			other(w, r)
 		}

@@ -365,3 +365,46 @@ func isClosed(c <-chan struct{}) bool {
 		return false
 	}
 }
+
+// Clients are sent to the application when it listens, not before.
+func TestApplicationIsAnnounced(t *testing.T) {
+	for name, hds := range map[string]bool{"health discovery": true, "none": false} {
+		t.Run(name, func(t *testing.T) {
+			address, env := webApplication(t)
+			host, port, err := net.SplitHostPort(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cp := newControlPlane(t, address)
+			cp.hds = hds
+			resource := fmt.Sprintf("{type: Dataplane, mesh: default, name: web-1, networking: {address: %s, inbound: [{port: 1, servicePort: %s, tags: {kuma.io/service: web}}]}}", host, port)
+			args := append([]string{"--dataplane=" + resource, "--", "env", "-u", "WEFT_TEST_IS_KUMA_DP"}, env...)
+			gate := filepath.Join(t.TempDir(), "go")
+			args = append(args, fmt.Sprintf("APP_LAST_CALL=http://127.0.0.1:%d/ready", cp.admin), "sh", "-c",
+				"while ! [ -e "+gate+" ]; do sleep 0.02; done; exec "+os.Args[0])
+			d := startDP(t, cp.env(realEnvoy(t)), args...)
+			d.waitReady(t, cp)
+			eventually(t, 10*time.Second, "started", func() bool { return strings.Contains(d.out.String(), "application started") })
+			if words, _ := cp.heard(); len(words) > 0 {
+				t.Errorf("said %v before the application listens", words)
+			}
+			if err := os.WriteFile(gate, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, 10*time.Second, "announced", func() bool { words, _ := cp.heard(); return len(words) > 0 })
+			d.signal(t, syscall.SIGTERM)
+			if code := d.wait(t, 20*time.Second); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			words, asked := cp.heard()
+			if strings.Join(words, " ") != "/serving /leave" {
+				t.Errorf("said %v", words)
+			}
+			// Probes without somebody who looks at them would keep clients away.
+			probed := strings.Contains(fmt.Sprint(cp.lastRequest(t)["dataplaneResource"]), `"serviceProbe":{"tcp":{}}`)
+			if wantAsked := map[bool]int{true: 1, false: 2}[hds]; probed != hds || asked != wantAsked {
+				t.Errorf("probes: %t, asked for the document %d times", probed, asked)
+			}
+		})
+	}
+}

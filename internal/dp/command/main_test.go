@@ -22,6 +22,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,12 +90,14 @@ type controlPlane struct {
 	readiness int
 	coreDNS   int
 	metrics   int
-	clusters  int // further ones, without traffic
+	clusters  int  // further ones, without traffic
+	hds       bool // health discovery
 	// refuse makes it answer with a status and a text.
 	refuse atomic.Pointer[refusal]
 
 	mu       sync.Mutex
 	requests []map[string]any
+	words    []string // other paths, such as /leave
 }
 
 type refusal struct {
@@ -119,7 +122,11 @@ func newControlPlane(t testing.TB, backend string) *controlPlane {
 			t.Error(err)
 		}
 		cp.mu.Lock()
-		cp.requests = append(cp.requests, req)
+		if r.URL.Path == "/bootstrap" {
+			cp.requests = append(cp.requests, req)
+		} else {
+			cp.words = append(cp.words, r.URL.Path)
+		}
 		cp.mu.Unlock()
 		if no := cp.refuse.Load(); no != nil {
 			w.WriteHeader(no.status)
@@ -195,7 +202,24 @@ staticResources:
     loadAssignment:
       clusterName: app
       endpoints: [{lbEndpoints: [{endpoint: {address: {socketAddress: {address: %s, portValue: %s}}}}]}]
-`, cp.admin, cp.listener, cp.listener, cp.envoyDNS, host, port) + manyClusters(cp.clusters)
+`, cp.admin, cp.listener, cp.listener, cp.envoyDNS, host, port) + manyClusters(cp.clusters) + cp.healthDiscovery()
+}
+
+// healthDiscovery asks Envoy to look after workloads, for somebody who is not
+// there.
+func (cp *controlPlane) healthDiscovery() string {
+	if !cp.hds {
+		return ""
+	}
+	return "hdsConfig: {apiType: GRPC, transportApiVersion: V3, grpcServices: [{envoyGrpc: {clusterName: app}}]}\n"
+}
+
+// heard returns the words of the proxy so far, and how often it asked for its
+// document.
+func (cp *controlPlane) heard() (words []string, asked int) {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	return slices.Clone(cp.words), len(cp.requests)
 }
 
 // env are the settings that a proxy of this control plane needs.

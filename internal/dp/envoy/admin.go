@@ -27,6 +27,9 @@ type Document struct {
 	NodeID string
 	// Cluster is the service that the proxy belongs to.
 	Cluster string
+	// HealthDiscovery reports whether Envoy checks workloads for the control
+	// plane.
+	HealthDiscovery bool
 }
 
 // ReadDocument reads a bootstrap document, in YAML or JSON and in either
@@ -48,6 +51,8 @@ func ReadDocument(text []byte) (Document, error) {
 				Socket2 socket `yaml:"socket_address"`
 			} `yaml:"address"`
 		} `yaml:"admin"`
+		HDS  map[string]any `yaml:"hdsConfig"`
+		HDS2 map[string]any `yaml:"hds_config"`
 	}
 	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&raw); err != nil && !errors.Is(err, io.EOF) {
 		return Document{}, fmt.Errorf("read bootstrap document: %w", err)
@@ -61,6 +66,8 @@ func ReadDocument(text []byte) (Document, error) {
 		AdminPort:    max(s.PortValue, s.PortValue2),
 		NodeID:       raw.Node.ID,
 		Cluster:      raw.Node.Cluster,
+
+		HealthDiscovery: raw.HDS != nil || raw.HDS2 != nil,
 	}, nil
 }
 

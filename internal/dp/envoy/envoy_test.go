@@ -138,11 +138,13 @@ func TestReadDocument(t *testing.T) {
 		text string
 		want Document
 	}{
-		"camel":    {"node: {id: default.a.b, cluster: web}\nadmin: {address: {socketAddress: {address: 127.0.0.1, portValue: 9901}}}", Document{"127.0.0.1", 9901, "default.a.b", "web"}},
+		"camel":    {"node: {id: default.a.b, cluster: web}\nadmin: {address: {socketAddress: {address: 127.0.0.1, portValue: 9901}}}", Document{AdminAddress: "127.0.0.1", AdminPort: 9901, NodeID: "default.a.b", Cluster: "web"}},
 		"snake":    {"admin: {address: {socket_address: {address: 0.0.0.0, port_value: 1}}}", Document{AdminAddress: "127.0.0.1", AdminPort: 1}},
 		"IPv6":     {"admin: {address: {socketAddress: {address: '::', portValue: 2}}}", Document{AdminAddress: "::1", AdminPort: 2}},
 		"no admin": {"node: {id: a}", Document{AdminAddress: "127.0.0.1", NodeID: "a"}},
 		"JSON":     {`{"admin": {"address": {"socketAddress": {"address": "127.0.0.1", "portValue": 3}}}}`, Document{AdminAddress: "127.0.0.1", AdminPort: 3}},
+		"checks":   {"hdsConfig: {apiType: GRPC}", Document{AdminAddress: "127.0.0.1", HealthDiscovery: true}},
+		"checks 2": {"hds_config: {api_type: GRPC}", Document{AdminAddress: "127.0.0.1", HealthDiscovery: true}},
 		"nothing":  {"", Document{AdminAddress: "127.0.0.1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
