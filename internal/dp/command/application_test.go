@@ -376,7 +376,7 @@ func TestApplicationIsAnnounced(t *testing.T) {
 				t.Fatal(err)
 			}
 			cp := newControlPlane(t, address)
-			cp.hds = hds
+			cp.hds.Store(hds)
 			resource := fmt.Sprintf("{type: Dataplane, mesh: default, name: web-1, networking: {address: %s, inbound: [{port: 1, servicePort: %s, tags: {kuma.io/service: web}}]}}", host, port)
 			args := append([]string{"--dataplane=" + resource, "--", "env", "-u", "WEFT_TEST_IS_KUMA_DP"}, env...)
 			gate := filepath.Join(t.TempDir(), "go")

@@ -90,8 +90,8 @@ type controlPlane struct {
 	readiness int
 	coreDNS   int
 	metrics   int
-	clusters  int  // further ones, without traffic
-	hds       bool // health discovery
+	clusters  atomic.Int32 // further ones, without traffic
+	hds       atomic.Bool  // health discovery
 	// refuse makes it answer with a status and a text.
 	refuse atomic.Pointer[refusal]
 
@@ -202,13 +202,13 @@ staticResources:
     loadAssignment:
       clusterName: app
       endpoints: [{lbEndpoints: [{endpoint: {address: {socketAddress: {address: %s, portValue: %s}}}}]}]
-`, cp.admin, cp.listener, cp.listener, cp.envoyDNS, host, port) + manyClusters(cp.clusters) + cp.healthDiscovery()
+`, cp.admin, cp.listener, cp.listener, cp.envoyDNS, host, port) + manyClusters(int(cp.clusters.Load())) + cp.healthDiscovery()
 }
 
 // healthDiscovery asks Envoy to look after workloads, for somebody who is not
 // there.
 func (cp *controlPlane) healthDiscovery() string {
-	if !cp.hds {
+	if !cp.hds.Load() {
 		return ""
 	}
 	return "hdsConfig: {apiType: GRPC, transportApiVersion: V3, grpcServices: [{envoyGrpc: {clusterName: app}}]}\n"

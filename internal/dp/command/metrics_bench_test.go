@@ -19,7 +19,7 @@ import (
 func BenchmarkScrape(b *testing.B) {
 	envoy := realEnvoy(b)
 	cp := newControlPlane(b, "127.0.0.1:1")
-	cp.clusters = 1000
+	cp.clusters.Store(1000)
 	dir := b.TempDir()
 	l, err := net.Listen("unix", filepath.Join(dir, "kuma-mesh-metric-config.sock"))
 	if err != nil {
