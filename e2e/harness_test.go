@@ -246,7 +246,6 @@ type sidecar struct {
 	args                    []string
 	cpPort                  int    // 0 = the control plane's
 	inbounds                string // YAML instead of the one inbound
-	probe                   string // YAML of the serviceProbe of the one inbound; "" = none
 }
 
 // dataplane is a running kuma-dp.
@@ -312,9 +311,6 @@ func (s *sidecar) yaml(admin int) string {
 		b.WriteString("}\n")
 		if s.app != 0 {
 			fmt.Fprintf(&b, "    servicePort: %d\n", s.app)
-		}
-		if s.probe != "" {
-			fmt.Fprintf(&b, "    serviceProbe: %s\n", s.probe)
 		}
 	}
 	if len(s.outbounds) > 0 {

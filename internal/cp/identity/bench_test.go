@@ -141,6 +141,6 @@ func BenchmarkSwitch1000(b *testing.B) {
 		start := time.Now()
 		w.mesh(backend("two", testType))
 		issued("two")
-		b.ReportMetric(float64((time.Since(start)-testHold).Milliseconds()), "ms/1000-proxies")
+		b.ReportMetric(float64((time.Since(start) - testHold).Milliseconds()), "ms/1000-proxies")
 	}
 }
