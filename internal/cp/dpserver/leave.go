@@ -140,33 +140,11 @@ func (s *Server) serving(ctx context.Context, o *model.Object, _ word) error {
 // withStates returns the object with all inbounds ready or not; nil if they are
 // so already, or if there are none. What is ignored stays so.
 func withStates(o *model.Object, ready bool) *model.Object {
-	d, ok := o.Spec.(*kinds.DataplaneSpec)
-	if !ok {
-		return nil
-	}
-	var next *kinds.DataplaneSpec
-	for i := range d.Inbounds() {
-		in := &d.Networking.Inbound[i]
+	return kinds.ChangeStates(o, func(in *kinds.Inbound) bool {
 		if in.Ignored() || in.NotReady() != ready {
-			continue
+			return false
 		}
-		if next == nil {
-			next = model.CopyValue(d).(*kinds.DataplaneSpec)
-		}
-		in = &next.Networking.Inbound[i]
-		switch {
-		case !ready:
-			in.State, in.Health = kinds.InboundNotReady, &kinds.InboundHealth{}
-		case in.Health == nil && in.ServiceProbe == nil:
-			in.State = kinds.InboundReady // it was only starting
-		default:
-			in.State, in.Health = kinds.InboundReady, &kinds.InboundHealth{Ready: true}
-		}
-	}
-	if next == nil {
-		return nil
-	}
-	out := o.Clone()
-	out.Spec = next
-	return out
+		in.SetReady(ready)
+		return true
+	})
 }

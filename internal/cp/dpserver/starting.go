@@ -29,42 +29,28 @@ func fresh(first *xds.Request) bool {
 // starting returns the object with its inbounds marked as starting. Zone proxies
 // and gateways have none.
 func starting(o *model.Object) *model.Object {
-	d, ok := o.Spec.(*kinds.DataplaneSpec)
-	if !ok || len(d.Inbounds()) == 0 {
+	next := kinds.ChangeStates(o, func(in *kinds.Inbound) bool {
+		if in.State != kinds.InboundReady || in.Health != nil || in.ServiceProbe != nil {
+			return false
+		}
+		in.State = kinds.InboundNotReady
+		return true
+	})
+	if next == nil {
 		return o
 	}
-	out := o.Clone()
-	next := model.CopyValue(d).(*kinds.DataplaneSpec)
-	for i := range next.Networking.Inbound {
-		in := &next.Networking.Inbound[i]
-		if in.State == kinds.InboundReady && in.Health == nil && in.ServiceProbe == nil {
-			in.State = kinds.InboundNotReady
-		}
-	}
-	out.Spec = next
-	return out
+	return next
 }
 
 // serving returns the object with its starting inbounds Ready; nil if it has none.
 func serving(o *model.Object) *model.Object {
-	d := model.Spec[kinds.DataplaneSpec](o)
-	var next *kinds.DataplaneSpec
-	for i := range d.Inbounds() {
-		in := &d.Networking.Inbound[i]
+	return kinds.ChangeStates(o, func(in *kinds.Inbound) bool {
 		if in.State != kinds.InboundNotReady || in.Health != nil || in.ServiceProbe != nil {
-			continue
+			return false
 		}
-		if next == nil {
-			next = model.CopyValue(d).(*kinds.DataplaneSpec)
-		}
-		next.Networking.Inbound[i].State = kinds.InboundReady
-	}
-	if next == nil {
-		return nil
-	}
-	out := o.Clone()
-	out.Spec = next
-	return out
+		in.SetReady(true)
+		return true
+	})
 }
 
 // started makes the inbounds of a proxy Ready. It tries until the store takes it

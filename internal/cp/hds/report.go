@@ -73,46 +73,24 @@ func (p plan) apply(o *model.Object, found findings) *model.Object {
 			envoy = healthy
 		}
 	}
-	var next *kinds.DataplaneSpec
-	for i := range d.Inbounds() {
-		in := &d.Networking.Inbound[i]
+	return kinds.ChangeStates(o, func(in *kinds.Inbound) bool {
 		if in.Ignored() {
-			continue
+			return false
 		}
 		healthy := true
 		if name, probed := p.checks[keyOf(d, in)]; probed {
 			known := false
 			if healthy, known = found[name]; !known && envoy {
-				continue // not checked yet
+				return false // not checked yet
 			}
 		}
 		healthy = healthy && envoy
 		if healthy == !in.NotReady() {
-			continue
+			return false
 		}
-		if next == nil {
-			next = model.CopyValue(d).(*kinds.DataplaneSpec)
-		}
-		set(&next.Networking.Inbound[i], healthy)
-	}
-	if next == nil {
-		return nil
-	}
-	out := o.Clone()
-	out.Spec = next
-	return out
-}
-
-// set writes the state in its present and its older form.
-func set(in *kinds.Inbound, ready bool) {
-	in.State = kinds.InboundNotReady
-	if ready {
-		in.State = kinds.InboundReady
-	}
-	if ready && in.Health == nil && in.ServiceProbe == nil {
-		return // it was only starting: it is as it was defined now
-	}
-	in.Health = &kinds.InboundHealth{Ready: ready}
+		in.SetReady(healthy)
+		return true
+	})
 }
 
 // states tells the states of a Dataplane's inbounds, for the log.

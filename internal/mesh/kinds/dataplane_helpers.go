@@ -239,3 +239,43 @@ func ProtocolOf(tags map[string]string) string {
 	}
 	return ProtocolTCP
 }
+
+// SetReady writes the state in its present and its older form. An inbound that
+// was only starting is as it was defined when it becomes ready.
+func (in *Inbound) SetReady(ready bool) {
+	in.State = InboundNotReady
+	if ready {
+		in.State = InboundReady
+	}
+	if ready && in.Health == nil && in.ServiceProbe == nil {
+		return
+	}
+	in.Health = &InboundHealth{Ready: ready}
+}
+
+// ChangeStates returns a Dataplane with the states of its inbounds changed; nil if
+// none is, as with an object of another kind. change gets a copy of each inbound,
+// may set its State and Health, and tells whether it did.
+func ChangeStates(o *model.Object, change func(in *Inbound) bool) *model.Object {
+	d, ok := o.Spec.(*DataplaneSpec)
+	if !ok {
+		return nil
+	}
+	var next *DataplaneSpec
+	for i, in := range d.Inbounds() {
+		if !change(&in) {
+			continue
+		}
+		if next == nil {
+			next = model.CopyValue(d).(*DataplaneSpec)
+		}
+		to := &next.Networking.Inbound[i]
+		to.State, to.Health = in.State, in.Health
+	}
+	if next == nil {
+		return nil
+	}
+	out := o.Clone()
+	out.Spec = next
+	return out
+}
