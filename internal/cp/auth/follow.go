@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -34,33 +33,8 @@ type Follower struct {
 
 // Run follows until ctx ends.
 func (f *Follower) Run(ctx context.Context) error {
-	for {
-		err := f.follow(ctx)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // because the end of ctx is how it is meant to end
-		}
-		f.Log.Warn("cannot watch secrets at the moment, trying again", "error", err, "pause", f.Pause)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(f.Pause):
-		}
-	}
-}
-
-func (f *Follower) follow(ctx context.Context) error {
-	w, err := f.Store.Watch(ctx)
-	if err != nil {
-		return fmt.Errorf("watch the store: %w", err)
-	}
-	defer w.Close()
-	for {
-		b, err := w.Next(ctx)
-		if err != nil {
-			return fmt.Errorf("wait for changes of the store: %w", err)
-		}
-		f.batch(b)
-	}
+	store.Follow(ctx, f.Store, f.Log, f.Pause, f.batch)
+	return nil
 }
 
 func (f *Follower) batch(b store.Batch) {

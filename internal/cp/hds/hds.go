@@ -80,33 +80,8 @@ const watchPause = time.Second
 
 // Run follows the Dataplanes in the store until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	for {
-		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // because the end of ctx is how it is meant to end
-		}
-		s.d.Log.Warn("cannot watch dataplanes at the moment; trying again", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(watchPause):
-		}
-	}
-}
-
-func (s *Server) follow(ctx context.Context) error {
-	w, err := s.d.Store.Watch(ctx)
-	if err != nil {
-		return fmt.Errorf("watch the store: %w", err)
-	}
-	defer w.Close()
-	for {
-		b, err := w.Next(ctx)
-		if err != nil {
-			return fmt.Errorf("wait for changes of the store: %w", err)
-		}
-		s.take(b)
-	}
+	store.Follow(ctx, s.d.Store, s.d.Log, watchPause, s.take)
+	return nil
 }
 
 // take notes the Dataplanes of a batch and wakes the streams that they concern.

@@ -6,7 +6,6 @@ package state
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -109,34 +108,8 @@ func (s *State) Tap(f func(Update)) { s.taps = append(s.taps, f) }
 // Run follows the store until ctx ends. A store that cannot be watched for a
 // while is tried again; the last snapshot stays current meanwhile.
 func (s *State) Run(ctx context.Context) error {
-	const pause = time.Second
-	for {
-		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // because the end of ctx is how it is meant to end
-		}
-		s.log.Warn("store watch broke, trying again", "error", err, "pause", pause)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-	}
-}
-
-func (s *State) follow(ctx context.Context) error {
-	w, err := s.store.Watch(ctx)
-	if err != nil {
-		return fmt.Errorf("watch store: %w", err)
-	}
-	defer w.Close()
-	for {
-		b, err := w.Next(ctx)
-		if err != nil {
-			return fmt.Errorf("next batch of changes: %w", err)
-		}
-		s.apply(b)
-	}
+	store.Follow(ctx, s.store, s.log, time.Second, s.apply)
+	return nil
 }
 
 // apply makes the next snapshot from a batch and publishes it if it differs.
