@@ -29,11 +29,11 @@ func (s *Server) legacyInspectRoutes(add func(pattern, title string, h handler))
 		at := "/meshes/{mesh}/" + k.Plural + "/{name}/dataplanes"
 		switch {
 		case k == kinds.MeshGateway, k == kinds.MeshGatewayRoute:
-			add(at, "Could not get the data planes", s.attached(k, false))
+			add(at, "Could not get the data planes", s.attached(k, plainItem))
 		case k.Policy != nil && k.Policy.TargetRef:
-			add(at, "Could not get the data planes of the policy", s.attached(k, true))
+			add(at, "Could not get the data planes of the policy", s.attached(k, wholeItem))
 		case k.Policy != nil && k.Policy.Inspectable:
-			add(at, "Could not get the data planes of the policy", s.attachedParts(k))
+			add(at, "Could not get the data planes of the policy", s.attached(k, s.partsItem))
 		}
 	}
 }
@@ -135,40 +135,6 @@ func (s *Server) calls(dp *model.Object) ([]inspect.Call, error) {
 	return out, nil
 }
 
-// attachedParts answers with the sidecars on whose parts an older policy is in
-// force, and those parts.
-func (s *Server) attachedParts(k *model.Kind) handler {
-	return func(c *call) (*reply, error) {
-		answer := all[attachedItem]{Items: []attachedItem{}}
-		o, err := s.found(c, k)
-		if errors.Is(err, store.ErrNotFound) {
-			return ok(answer), nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		t := s.stored(c.Context())
-		dps, _ := inspect.Affected(catalog.Policies, t, o)
-		for _, dp := range dps {
-			calls, err := s.calls(dp)
-			if err != nil {
-				return nil, err
-			}
-			item := attachedItem{Kind: "SidecarDataplane", Dataplane: proxyRef{dp.Meta.Mesh, dp.Meta.Name}}
-			for _, p := range inspect.PartsOf(t, dp, calls) {
-				if slices.ContainsFunc(p.Policies, func(x *model.Object) bool { return x.Key() == o.Key() }) {
-					item.Attachments = append(item.Attachments, attachmentOf(p))
-				}
-			}
-			if len(item.Attachments) > 0 {
-				answer.Items = append(answer.Items, item)
-			}
-		}
-		answer.Total = len(answer.Items)
-		return ok(answer), t.err
-	}
-}
-
 // gatewayPolicies is the answer for a builtin gateway. It holds one policy of
 // each kind, the strongest.
 func gatewayPolicies(g *model.Object, byKind map[string][]policy.Meta) any {
@@ -191,9 +157,12 @@ type attachedItem struct {
 	Attachments []attachment `json:"attachments,omitempty"`
 }
 
+// itemOf returns the entry of a proxy that an object concerns; false if it has none.
+type itemOf func(t *storedTables, dp, o *model.Object) (attachedItem, bool, error)
+
 // attached answers with the proxies that an object concerns. What does not exist
 // concerns nobody.
-func (s *Server) attached(k *model.Kind, withParts bool) handler {
+func (s *Server) attached(k *model.Kind, itemOf itemOf) handler {
 	return func(c *call) (*reply, error) {
 		answer := all[attachedItem]{Items: []attachedItem{}}
 		o, err := s.found(c, k)
@@ -206,18 +175,46 @@ func (s *Server) attached(k *model.Kind, withParts bool) handler {
 		t := s.stored(c.Context())
 		dps, _ := inspect.Affected(catalog.Policies, t, o)
 		for _, dp := range dps {
-			item := attachedItem{Dataplane: proxyRef{dp.Meta.Mesh, dp.Meta.Name}}
-			if withParts {
-				item.Kind, item.Attachments = "SidecarDataplane", []attachment{{Type: "dataplane"}}
+			item, has, err := itemOf(t, dp, o)
+			if err != nil {
+				return nil, err
 			}
-			answer.Items = append(answer.Items, item)
-		}
-		if t.err != nil {
-			return nil, t.err
+			if has {
+				answer.Items = append(answer.Items, item)
+			}
 		}
 		answer.Total = len(answer.Items)
-		return ok(answer), nil
+		return ok(answer), t.err
 	}
+}
+
+// plainItem only names the proxy.
+func plainItem(_ *storedTables, dp, _ *model.Object) (attachedItem, bool, error) {
+	return attachedItem{Dataplane: proxyRef{dp.Meta.Mesh, dp.Meta.Name}}, true, nil
+}
+
+// wholeItem is for policies that act on the sidecar as a whole.
+func wholeItem(_ *storedTables, dp, _ *model.Object) (attachedItem, bool, error) {
+	return sidecarItem(dp, attachment{Type: "dataplane"}), true, nil
+}
+
+// partsItem tells on which parts of a sidecar an older policy is in force.
+func (s *Server) partsItem(t *storedTables, dp, o *model.Object) (attachedItem, bool, error) {
+	calls, err := s.calls(dp)
+	if err != nil {
+		return attachedItem{}, false, err
+	}
+	item := sidecarItem(dp)
+	for _, p := range inspect.PartsOf(t, dp, calls) {
+		if slices.ContainsFunc(p.Policies, func(x *model.Object) bool { return x.Key() == o.Key() }) {
+			item.Attachments = append(item.Attachments, attachmentOf(p))
+		}
+	}
+	return item, len(item.Attachments) > 0, nil
+}
+
+func sidecarItem(dp *model.Object, parts ...attachment) attachedItem {
+	return attachedItem{Kind: "SidecarDataplane", Dataplane: proxyRef{dp.Meta.Mesh, dp.Meta.Name}, Attachments: parts}
 }
 
 func (s *Server) legacyRules(c *call) (*reply, error) {
