@@ -225,21 +225,24 @@ func (s *Spec) RouteRules() []policy.RouteRule {
 func (c *Conf) HTTPMatches() []policy.HTTPMatch {
 	var out []policy.HTTPMatch
 	for i := range c.Rules {
-		b, err := json.Marshal(c.Rules[i].Matches)
-		if err != nil { // strings and structs only: cannot fail
-			panic(fmt.Sprintf("meshhttproute: encode matches: %v", err))
-		}
-		out = append(out, policy.HTTPMatch{Hash: HashMatches(c.Rules[i].Matches), Match: b})
+		b := encode(c.Rules[i].Matches)
+		out = append(out, policy.HTTPMatch{Hash: hash(b), Match: b})
 	}
 	return out
 }
 
 // HashMatches returns the name of routes made from a rule with these matches.
-func HashMatches(ms []Match) string {
+func HashMatches(ms []Match) string { return hash(encode(ms)) }
+
+func encode(ms []Match) []byte {
 	b, err := json.Marshal(ms)
 	if err != nil { // strings and structs only: cannot fail
-		panic(fmt.Sprintf("meshhttproute: hash matches: %v", err))
+		panic(fmt.Sprintf("meshhttproute: encode matches: %v", err))
 	}
+	return b
+}
+
+func hash(b []byte) string {
 	h := sha256.Sum256(b)
 	return base64.StdEncoding.EncodeToString(h[:])
 }
