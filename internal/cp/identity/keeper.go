@@ -50,11 +50,22 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return nil
 	case <-k.State.Ready():
 	}
+	var settled map[string][2]model.Hash // by mesh: of it and of its Secrets, when nothing was to be done
+	var due time.Time
 	for ctx.Err() == nil {
+		if !k.Now().Before(due) { // what was good then may end soon now
+			settled, due = map[string][2]model.Hash{}, k.Now().Add(keeperRound)
+		}
 		snap := k.State.Current()
 		wait := keeperRound
 		for _, row := range snap.Table(kinds.Mesh, "").Rows() {
+			now := [2]model.Hash{row.Hash, snap.Table(kinds.Secret, row.Meta.Name).Hash()}
+			if settled[row.Meta.Name] == now {
+				continue
+			}
 			if k.settled(snap, row.Object) {
+				settled[row.Meta.Name] = now
+				k.forget(row.Object)
 				continue
 			}
 			err := k.Ensure(ctx, row.Object)
@@ -144,7 +155,7 @@ func (k *Keeper) repair(ctx context.Context, mesh *model.Object) error {
 		k.odd = map[model.Key]time.Time{}
 	}
 	for _, b := range builtins(mesh) {
-		id := kinds.Secret.Key(mesh.Meta.Name, b.SecretNames(mesh.Meta.Name)[0])
+		id := certKey(mesh.Meta.Name, b)
 		cert, key, err := k.pair(ctx, mesh.Meta.Name, b)
 		if err != nil {
 			return err
@@ -167,6 +178,20 @@ func (k *Keeper) repair(ctx context.Context, mesh *model.Object) error {
 		delete(k.odd, id)
 	}
 	return nil
+}
+
+// forget is called when the pairs of a mesh are whole: the next time that one is
+// not, its wait begins anew.
+func (k *Keeper) forget(mesh *model.Object) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range builtins(mesh) {
+		delete(k.odd, certKey(mesh.Meta.Name, b))
+	}
+}
+
+func certKey(mesh string, b *kinds.CABackend) model.Key {
+	return kinds.Secret.Key(mesh, b.SecretNames(mesh)[0])
 }
 
 // pair returns the Secrets of a backend, nil for what does not exist.
