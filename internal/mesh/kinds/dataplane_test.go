@@ -131,31 +131,6 @@ func TestDataplaneStatus(t *testing.T) {
 	}
 }
 
-func TestWithSubscription(t *testing.T) {
-	now := time.Unix(100, 0)
-	sub := func(id string) DiscoverySubscription {
-		return DiscoverySubscription{ID: id, ConnectTime: model.At(time.Unix(1, 0))}
-	}
-	list := WithSubscription(nil, sub("a"), now, 2)
-	list = WithSubscription(list, sub("b"), now, 2)
-	before := model.HashJSON(list)
-	longer := WithSubscription(list, sub("c"), now, 2)
-	if model.HashJSON(list) != before {
-		t.Error("the argument was changed")
-	}
-	if len(longer) != 2 || longer[0].ID != "b" || longer[0].Online() || longer[1].ID != "c" || !longer[1].Online() {
-		t.Errorf("got %+v", longer)
-	}
-	again := sub("c")
-	again.Generation = 5
-	if l := WithSubscription(longer, again, now, 2); len(l) != 2 || l[1].Generation != 5 {
-		t.Errorf("the same connection was not replaced: %+v", l)
-	}
-	if l := WithSubscription(nil, sub("a"), now, 0); len(l) != 0 {
-		t.Errorf("with limit 0 %d connections are kept", len(l))
-	}
-}
-
 func TestValidateZoneProxies(t *testing.T) {
 	for _, c := range []struct {
 		kind *model.Kind
@@ -194,10 +169,6 @@ func TestTags(t *testing.T) {
 		if got := MatchTags(c.selector, tags); got != c.want {
 			t.Errorf("%v: got %v", c.selector, got)
 		}
-	}
-	one, two, star := map[string]string{"a": "1"}, map[string]string{"a": "1", "b": "*"}, map[string]string{"a": "*"}
-	if Rank(two, one) <= 0 || Rank(one, star) <= 0 || Rank(one, one) != 0 {
-		t.Error("more tags rank above exact ones, and exact ones above *")
 	}
 	for _, c := range []struct {
 		rules TagRules

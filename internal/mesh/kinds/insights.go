@@ -1,8 +1,6 @@
 package kinds
 
 import (
-	"time"
-
 	"weft/internal/mesh/model"
 )
 
@@ -157,31 +155,6 @@ func latest(subs []DiscoverySubscription) *DiscoverySubscription {
 		return nil
 	}
 	return &subs[len(subs)-1]
-}
-
-// WithSubscription returns the list with a connection replaced (same id) or
-// added. Adding one closes older ones that were left open. At most limit
-// connections are kept, the newest; with a limit of 0 or less none is.
-// The argument is not changed.
-func WithSubscription(subs []DiscoverySubscription, sub DiscoverySubscription, now time.Time, limit int) []DiscoverySubscription {
-	out := make([]DiscoverySubscription, 0, len(subs)+1)
-	replaced := false
-	for _, s := range subs {
-		switch {
-		case s.ID == sub.ID:
-			s, replaced = sub, true
-		case s.DisconnectTime == nil:
-			s.DisconnectTime = model.At(now)
-		}
-		out = append(out, s)
-	}
-	if !replaced {
-		out = append(out, sub)
-	}
-	if n := len(out) - max(limit, 0); n > 0 {
-		out = out[n:]
-	}
-	return out
 }
 
 // Status is how well a proxy is, as shown to people.

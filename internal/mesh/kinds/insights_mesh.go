@@ -26,9 +26,6 @@ var ServiceInsight = &model.Kind{
 	New: func() any { return new(ServiceInsightSpec) },
 }
 
-// ServiceInsightName returns the name of the one ServiceInsight of a mesh.
-func ServiceInsightName(mesh string) string { return "all-services-" + mesh }
-
 // MeshInsightSpec sums up a mesh.
 type MeshInsightSpec struct {
 	Dataplanes DataplaneStat `json:"dataplanes"`

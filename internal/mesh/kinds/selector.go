@@ -85,3 +85,13 @@ func CheckServiceSelectors(list []Selector, v *model.Violations) {
 		}
 	}
 }
+
+func exact(m map[string]string) int {
+	n := 0
+	for _, v := range m {
+		if v != MatchAll {
+			n++
+		}
+	}
+	return n
+}

@@ -89,25 +89,6 @@ type Selector struct {
 	Match map[string]string `json:"match,omitempty"`
 }
 
-// Rank orders two selectors that match the same tags: positive if a is the more
-// specific one. More tags win; then more exact values.
-func Rank(a, b map[string]string) int {
-	if n := len(a) - len(b); n != 0 {
-		return n
-	}
-	return exact(a) - exact(b)
-}
-
-func exact(m map[string]string) int {
-	n := 0
-	for _, v := range m {
-		if v != MatchAll {
-			n++
-		}
-	}
-	return n
-}
-
 var (
 	tagName       = regexp.MustCompile(`^[a-zA-Z0-9.\-_:/]*$`)
 	tagValue      = regexp.MustCompile(`^[a-zA-Z0-9.\-_:]*$`)

@@ -106,11 +106,6 @@ var (
 	wideTagForm  = regexp.MustCompile(`^([a-zA-Z0-9.\-_:/]*|\*)$`)
 )
 
-// CheckRef adds what is wrong with a reference of which the kinds in allowed are possible.
-func CheckRef(ref TargetRef, v *model.Violations, allowed Set) {
-	checkRef(ref, v, refRules{allowed: allowed})
-}
-
 // CheckBackendRef adds what is wrong with a reference to a backend.
 func CheckBackendRef(ref BackendRef, v *model.Violations, allowed Set) {
 	checkRef(ref.TargetRef, v, refRules{allowed: allowed})

@@ -24,7 +24,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -461,17 +460,4 @@ func tokenID(t *testing.T, token string) string {
 		t.Error(err)
 	}
 	return claims.JTI
-}
-
-// PortOf returns the number in host:port.
-func PortOf(address string) int {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return 0
-	}
-	return n
 }

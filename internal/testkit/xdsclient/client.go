@@ -7,12 +7,10 @@ package xdsclient
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -52,10 +50,8 @@ type Options struct {
 type Client struct {
 	o Options
 
-	mu      sync.Mutex
-	types   map[string]*held
-	changed chan struct{} // closed and replaced when something arrives
-	count   int
+	mu    sync.Mutex
+	types map[string]*held
 }
 
 // held is what the client holds of a type.
@@ -70,7 +66,7 @@ type held struct {
 
 // New returns a client that holds nothing.
 func New(o Options) *Client {
-	c := &Client{o: o, types: map[string]*held{}, changed: make(chan struct{})}
+	c := &Client{o: o, types: map[string]*held{}}
 	for _, t := range order {
 		c.types[t] = &held{bodies: map[string][]byte{}, versions: map[string]string{}, names: map[string]bool{}}
 	}
@@ -182,7 +178,6 @@ func (c *Client) take(r *response) []request {
 		c.o.Received(r.typeURL, raw, r.size)
 	}
 	h.nonce, h.answered = r.nonce, true
-	c.count++
 	reject := ""
 	if c.o.Reject != nil {
 		reject = c.o.Reject(r.typeURL, raw)
@@ -190,8 +185,6 @@ func (c *Client) take(r *response) []request {
 	if reject == "" {
 		c.apply(h, r, raw)
 	}
-	close(c.changed)
-	c.changed = make(chan struct{})
 	ack := request{typeURL: r.typeURL, nonce: r.nonce, reject: reject}
 	if !c.o.Delta {
 		ack.names, ack.version = slices.Sorted(maps.Keys(h.names)), h.version
@@ -321,29 +314,4 @@ func (c *Client) Resources(typeURL string) map[string][]byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.types[typeURL].bodies)
-}
-
-// Responses returns how many responses came.
-func (c *Client) Responses() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.count
-}
-
-// Await waits until ok is true, which is asked again whenever something came.
-func (c *Client) Await(ctx context.Context, what string, ok func() bool) error {
-	for {
-		c.mu.Lock()
-		changed := c.changed
-		c.mu.Unlock()
-		if ok() {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting until %s: %w", what, ctx.Err())
-		case <-changed:
-		case <-time.After(time.Second): // ok may depend on more than the client
-		}
-	}
 }
