@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,65 +41,38 @@ type recorded struct {
 
 // TestCorpus compares what proxies get with what 2.10 gave them.
 func TestCorpus(t *testing.T) {
-	root := corpus.Root(t, "config")
-	known := corpus.Known(t, "config")
-	equal, total := 0, 0
-	for _, name := range corpus.Cases(t, root) {
-		t.Run(name, func(t *testing.T) {
-			if why := known.Skips(name); why != "" {
-				t.Skip("SKIPPED: " + why)
-			}
-			var c recorded
-			corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
-			initial := admit.Initial{Routing: c.Env["KUMA_DEFAULTS_CREATE_MESH_ROUTING_RESOURCES"] == "true"}
-			w := led(t, c.Mesh, corpus.InputsWith(t, filepath.Join(root, name, "input.yaml"), initial))
-			w.hide = c.GeneratedAddresses
-			compareServices(t, known, filepath.Join(root, name), c.Get, w)
-			for _, p := range c.Proxies {
-				compareProxy(t, known, filepath.Join(root, name), c.Mesh, p, "config."+p+".json", view.Metadata{}, w)
-			}
-			for p, file := range c.Streams {
-				if !w.isProxy(c.Mesh, p) {
-					t.Logf("%s is a zone proxy, which is a later issue", p)
-					continue
-				}
-				md := node(t, filepath.Join(root, name, file))
-				compareProxy(t, known, filepath.Join(root, name), c.Mesh, p, "xds."+p+".json", md, w)
-			}
-			total++
-			if !t.Failed() {
-				equal++
-			}
-		})
-	}
-	t.Logf("%d of %d cases equal", equal, total)
-	if !t.Failed() {
-		for _, d := range known.Unused() {
-			t.Errorf("the difference %s %s does not occur: remove it from differences.yaml", d.Case, d.Path)
+	corpus.Play(t, "config", "", func(t *testing.T, rec *corpus.Case) {
+		var c recorded
+		rec.Read(t, &c)
+		initial := admit.Initial{Routing: c.Env["KUMA_DEFAULTS_CREATE_MESH_ROUTING_RESOURCES"] == "true"}
+		w := led(t, c.Mesh, corpus.InputsWith(t, rec.File("input.yaml"), initial))
+		w.hide = c.GeneratedAddresses
+		compareServices(t, rec, c.Get, w)
+		for _, p := range c.Proxies {
+			compareProxy(t, rec, c.Mesh, p, "config."+p+".json", view.Metadata{}, w)
 		}
-	}
+		for p, file := range c.Streams {
+			if !w.isProxy(c.Mesh, p) {
+				t.Logf("%s is a zone proxy, which is a later issue", p)
+				continue
+			}
+			compareProxy(t, rec, c.Mesh, p, "xds."+p+".json", node(t, rec.File(file)), w)
+		}
+	})
 }
 
-func compareProxy(t *testing.T, known *corpus.List, dir, mesh, proxy, file string, md view.Metadata, w *leading) {
+func compareProxy(t *testing.T, rec *corpus.Case, mesh, proxy, file string, md view.Metadata, w *leading) {
 	t.Helper()
 	if m, p, ok := strings.Cut(proxy, "/"); ok {
 		mesh, proxy = m, p
 	}
-	if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
-		if _, err := os.Stat(filepath.Join(dir, strings.Replace(file, ".json", ".error.json", 1))); err == nil {
+	if _, err := os.Stat(rec.File(file)); err != nil {
+		if _, err := os.Stat(rec.File(strings.Replace(file, ".json", ".error.json", 1))); err == nil {
 			return // 2.10 failed here
 		}
 		t.Fatal(err)
 	}
-	want := corpus.ReadJSON(t, filepath.Join(dir, file))
-	got := w.normalise(configOf(t, mesh, proxy, md, w.Tables))
-	for _, d := range corpus.Compare(file, want, got) {
-		if why := known.Deliberate(filepath.Base(dir), d.Path); why != "" {
-			t.Logf("%s: %s", d.Path, why)
-			continue
-		}
-		t.Errorf("%s\n  want %s\n  got  %s", d.Path, d.Want, d.Got)
-	}
+	rec.Check(t, file, corpus.ReadJSON(t, rec.File(file)), w.normalise(configOf(t, mesh, proxy, md, w.Tables)))
 }
 
 // configOf returns everything that a proxy gets, as a tree, normalised like the

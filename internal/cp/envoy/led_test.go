@@ -112,7 +112,7 @@ func (w *leading) hidden(address, or string) string {
 }
 
 // compareServices compares the recorded answers about services that are objects.
-func compareServices(t *testing.T, known *corpus.List, dir string, paths []string, w *leading) {
+func compareServices(t *testing.T, rec *corpus.Case, paths []string, w *leading) {
 	t.Helper()
 	for _, p := range paths {
 		parts := strings.Split(strings.TrimPrefix(p, "/"), "/")
@@ -124,7 +124,7 @@ func compareServices(t *testing.T, known *corpus.List, dir string, paths []strin
 			t.Fatalf("%s: no such collection", p)
 		}
 		file := filepath.Join("get", strings.Join(parts, "_")+".json")
-		want := corpus.ReadJSON(t, filepath.Join(dir, file))
+		want := corpus.ReadJSON(t, rec.File(file))
 		var got any
 		if len(parts) == 4 {
 			row, ok := w.Table(kind, parts[1]).Get(parts[3])
@@ -140,13 +140,7 @@ func compareServices(t *testing.T, known *corpus.List, dir string, paths []strin
 			}
 			want, got = want.(map[string]any)["items"], items
 		}
-		for _, d := range corpus.Compare(file, want, got) {
-			if why := known.Deliberate(filepath.Base(dir), d.Path); why != "" {
-				t.Logf("%s: %s", d.Path, why)
-				continue
-			}
-			t.Errorf("%s\n  want %s\n  got  %s", d.Path, d.Want, d.Got)
-		}
+		rec.Check(t, file, want, got)
 	}
 }
 

@@ -18,41 +18,7 @@ import (
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy/legacy"
 	"weft/internal/testkit/corpus"
-	"weft/internal/testkit/envoytest"
 )
-
-// TestEnvoyAcceptsLegacy has a real Envoy check everything that the recorded
-// older policies make.
-func TestEnvoyAcceptsLegacy(t *testing.T) {
-	envoytest.Binary(t)
-	root := corpus.Root(t, "policies-legacy")
-	known := corpus.Known(t, "policies-legacy")
-	md := fullNode(t)
-	var all []envoytest.Named
-	for _, name := range corpus.Cases(t, root) {
-		var c recorded
-		corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
-		if known.Skips(name) != "" || refusedByEnvoy[name] {
-			continue
-		}
-		objects := corpus.Inputs(t, filepath.Join(root, name, "input.yaml"))
-		v := view.NewMesh(c.Mesh, settings()).Next(led(t, c.Mesh, objects))
-		for _, p := range c.Proxies {
-			in, ok := v.For(kinds.Dataplane, p, md)
-			if !ok {
-				t.Fatalf("%s: there is no proxy %s", name, p)
-			}
-			rs, _, err := envoy.Resources(build.Proxy(in))
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			for _, r := range rs {
-				all = append(all, envoytest.Named{From: name + "/" + p, Resource: r})
-			}
-		}
-	}
-	envoytest.Validate(t, all)
-}
 
 // routeAll lets the older policies make all outbounds.
 const routeAll = `{"type":"TrafficRoute","mesh":"m","name":"route-all","sources":[{"match":{"kuma.io/service":"*"}}],

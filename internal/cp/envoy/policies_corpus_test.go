@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,84 +21,28 @@ import (
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/testkit/corpus"
-	"weft/internal/testkit/envoytest"
 )
 
 // TestCorpusPolicies compares what proxies get from targetRef policies with what
 // 2.10 gave them.
-func TestCorpusPolicies(t *testing.T) {
-	root := corpus.Root(t, "policies")
-	known := corpus.Known(t, "policies")
-	equal, total := 0, 0
-	for _, name := range corpus.Cases(t, root) {
-		t.Run(name, func(t *testing.T) {
-			if why := known.Skips(name); why != "" {
-				t.Skip("SKIPPED: " + why)
-			}
-			var c recorded
-			corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
-			w := led(t, c.Mesh, corpus.Inputs(t, filepath.Join(root, name, "input.yaml")))
-			w.hide = c.GeneratedAddresses
-			for _, p := range c.Proxies {
-				file := "config." + p + ".json"
-				want := corpus.ReadJSON(t, filepath.Join(root, name, file)).(map[string]any)["xds"]
-				for _, d := range corpus.Compare(file, want, w.normalise(configOf(t, c.Mesh, p, view.Metadata{}, w.Tables))) {
-					if why := known.Deliberate(name, d.Path); why != "" {
-						t.Logf("%s: %s", d.Path, why)
-						continue
-					}
-					t.Errorf("%s\n  want %s\n  got  %s", d.Path, d.Want, d.Got)
-				}
-			}
-			total++
-			if !t.Failed() {
-				equal++
-			}
-		})
-	}
-	t.Logf("%d of %d cases equal", equal, total)
-	if !t.Failed() {
-		for _, d := range known.Unused() {
-			if !strings.HasPrefix(d.Path, "config.") {
-				continue // of another test
-			}
-			t.Errorf("the difference %s %s does not occur: remove it from differences.yaml", d.Case, d.Path)
-		}
-	}
-}
+func TestCorpusPolicies(t *testing.T) { playPolicies(t, "policies") }
 
-// TestEnvoyAcceptsPolicies has a real Envoy check everything that the recorded
-// policies make. It sees the cases one by one, since patches may add resources
-// of one name and different content.
-func TestEnvoyAcceptsPolicies(t *testing.T) {
-	envoytest.Binary(t)
-	root := corpus.Root(t, "policies")
-	known := corpus.Known(t, "policies")
-	md := fullNode(t)
-	var all []envoytest.Named
-	for _, name := range corpus.Cases(t, root) {
+// TestCorpusLegacy compares what proxies get from the older policies with what
+// 2.10 gave them.
+func TestCorpusLegacy(t *testing.T) { playPolicies(t, "policies-legacy") }
+
+func playPolicies(t *testing.T, area string) {
+	corpus.Play(t, area, "config.", func(t *testing.T, rec *corpus.Case) {
 		var c recorded
-		corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
-		if known.Skips(name) != "" || name == "mal-file-default" { // Envoy opens the log's file, whose folder is not there
-			continue
-		}
-		objects := corpus.Inputs(t, filepath.Join(root, name, "input.yaml"))
-		v := view.NewMesh(c.Mesh, settings()).Next(led(t, c.Mesh, objects))
+		rec.Read(t, &c)
+		w := led(t, c.Mesh, corpus.Inputs(t, rec.File("input.yaml")))
+		w.hide = c.GeneratedAddresses
 		for _, p := range c.Proxies {
-			in, ok := v.For(kinds.Dataplane, p, md)
-			if !ok {
-				t.Fatalf("%s: there is no proxy %s", name, p)
-			}
-			rs, _, err := envoy.Resources(build.Proxy(in))
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			for _, r := range rs {
-				all = append(all, envoytest.Named{From: name + "/" + p, Resource: r})
-			}
+			file := "config." + p + ".json"
+			want := corpus.ReadJSON(t, rec.File(file)).(map[string]any)["xds"]
+			rec.Check(t, file, want, w.normalise(configOf(t, c.Mesh, p, view.Metadata{}, w.Tables)))
 		}
-	}
-	envoytest.Validate(t, all)
+	})
 }
 
 // FuzzPolicyResources takes the spec of any policy through to Envoy's resources.

@@ -2,8 +2,6 @@ package policy_test
 
 import (
 	"encoding/json"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"weft/internal/mesh/catalog"
@@ -15,47 +13,20 @@ import (
 
 // TestCorpusRules compares the rules of proxies with what 2.10 told of them.
 func TestCorpusRules(t *testing.T) {
-	root := corpus.Root(t, "policies")
-	known := corpus.Known(t, "policies")
-	equal, total := 0, 0
-	for _, name := range corpus.Cases(t, root) {
-		t.Run(name, func(t *testing.T) {
-			if why := known.Skips(name); why != "" {
-				t.Skip("SKIPPED: " + why)
-			}
-			var c struct {
-				Mesh    string
-				Proxies []string
-			}
-			corpus.ReadYAML(t, filepath.Join(root, name, "case.yaml"), &c)
-			tables := corpus.NewTables(corpus.Led(t, corpus.Inputs(t, filepath.Join(root, name, "input.yaml")))...)
-			for _, p := range c.Proxies {
-				file := "rules." + p + ".json"
-				want := corpus.ReadJSON(t, filepath.Join(root, name, file)).(map[string]any)
-				delete(want, "resource")
-				for _, d := range corpus.Compare(file, want, rulesOf(t, tables, c.Mesh, p)) {
-					if why := known.Deliberate(name, d.Path); why != "" {
-						t.Logf("%s: %s", d.Path, why)
-						continue
-					}
-					t.Errorf("%s\n  want %s\n  got  %s", d.Path, d.Want, d.Got)
-				}
-			}
-			total++
-			if !t.Failed() {
-				equal++
-			}
-		})
-	}
-	t.Logf("%d of %d cases equal", equal, total)
-	if t.Failed() {
-		return
-	}
-	for _, d := range known.Unused() {
-		if strings.HasPrefix(d.Path, "rules.") {
-			t.Errorf("the difference %s %s does not occur: remove it from differences.yaml", d.Case, d.Path)
+	corpus.Play(t, "policies", "rules.", func(t *testing.T, recorded *corpus.Case) {
+		var c struct {
+			Mesh    string
+			Proxies []string
 		}
-	}
+		recorded.Read(t, &c)
+		tables := corpus.NewTables(corpus.Led(t, corpus.Inputs(t, recorded.File("input.yaml")))...)
+		for _, p := range c.Proxies {
+			file := "rules." + p + ".json"
+			want := corpus.ReadJSON(t, recorded.File(file)).(map[string]any)
+			delete(want, "resource")
+			recorded.Check(t, file, want, rulesOf(t, tables, c.Mesh, p))
+		}
+	})
 }
 
 func rulesOf(t *testing.T, tables corpus.Tables, mesh, proxy string) any {
