@@ -34,6 +34,7 @@ import (
 	"weft/internal/mesh/model"
 	"weft/internal/testkit/envoytest"
 	"weft/internal/testkit/freeport"
+	"weft/internal/testkit/lockedbuf"
 )
 
 // realEnvoy is an Envoy that a world configures.
@@ -41,12 +42,6 @@ type realEnvoy struct {
 	*world
 	admin string
 	port  int // of its listener
-}
-
-// freePort returns a port that nobody listens on now.
-func freePort(t *testing.T) int {
-	t.Helper()
-	return freeport.Take(t, 1)[0]
 }
 
 func portOf(a net.Addr) int { return a.(*net.TCPAddr).Port }
@@ -62,7 +57,7 @@ func startEnvoy(t *testing.T, delta bool, change func(*Deps)) *realEnvoy {
 			change(d)
 		}
 	})
-	admin := freePort(t)
+	admin := freeport.Take(t, 1)[0]
 	_, o := dataplane("web-1", nil)
 	model.Spec[kinds.DataplaneSpec](o).Networking.Admin = &kinds.EnvoyAdmin{Port: uint32(admin)}
 	w.create(o)
@@ -71,7 +66,7 @@ func startEnvoy(t *testing.T, delta bool, change func(*Deps)) *realEnvoy {
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("bootstrap: %d %s", res.StatusCode, body)
 	}
-	e := &realEnvoy{world: w, admin: fmt.Sprintf("http://127.0.0.1:%d", admin), port: freePort(t)}
+	e := &realEnvoy{world: w, admin: fmt.Sprintf("http://127.0.0.1:%d", admin), port: freeport.Take(t, 1)[0]}
 	e.run(bin, withTransport(t, body, delta))
 	return e
 }
@@ -102,7 +97,7 @@ func (e *realEnvoy) run(bin string, doc []byte) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, bin, "-c", file, "--concurrency", "1", "--disable-hot-restart",
 		"--drain-time-s", "5", "--drain-strategy", "immediate", "--log-level", "warning")
-	var log lockedBuffer
+	var log lockedbuf.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -114,23 +109,6 @@ func (e *realEnvoy) run(bin string, doc []byte) {
 			t.Logf("Envoy said:\n%s", log.String())
 		}
 	})
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // ask asks Envoy's admin endpoint; "" if it does not answer.

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -26,6 +25,7 @@ import (
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
+	"weft/internal/testkit/lockedbuf"
 )
 
 // world is a Service with its tasks on a memory store, as package cp wires them.
@@ -34,24 +34,12 @@ type world struct {
 	store   *memory.Store
 	state   *state.State
 	service *Service
-	log     *bytes.Buffer
+	log     *lockedbuf.Buffer
 	metrics *prometheus.Registry
 
 	mu      sync.Mutex
 	insight map[model.Key]*kinds.DataplaneMTLS
 	calls   int // of Record
-}
-
-// lockedBuffer is a log that several goroutines write.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  *bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
 }
 
 // testHold is how long steps of a switch last at least.
@@ -60,8 +48,8 @@ const testHold = time.Second
 // newWorld starts a world. change may be nil.
 func newWorld(t testing.TB, change func(*Deps)) *world {
 	t.Helper()
-	w := &world{t: t, store: memory.New(), log: new(bytes.Buffer), metrics: prometheus.NewRegistry(), insight: map[model.Key]*kinds.DataplaneMTLS{}}
-	log := slog.New(slog.NewTextHandler(&lockedBuffer{b: w.log}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	w := &world{t: t, store: memory.New(), log: new(lockedbuf.Buffer), metrics: prometheus.NewRegistry(), insight: map[model.Key]*kinds.DataplaneMTLS{}}
+	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	w.state = state.New(w.store, log, time.Now)
 	d := Deps{Log: log, Metrics: w.metrics, Now: time.Now, Workers: 2, Rate: 1e6, Record: func(key model.Key, m *kinds.DataplaneMTLS) {
 		w.mu.Lock()

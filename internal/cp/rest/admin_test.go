@@ -16,6 +16,7 @@ import (
 	"weft/internal/cp/rest"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
+	"weft/internal/testkit/freeport"
 	"weft/internal/testkit/restcorpus"
 )
 
@@ -109,7 +110,7 @@ func TestAdminOfEnvoy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, address := range map[string]string{"near": "127.0.0.1", "far": "127.0.0.19"} {
-		ports := freePorts(t, 2)
+		ports := freeport.Take(t, 2)
 		file := filepath.Join(dir, name+".yaml")
 		text := fmt.Sprintf("type: Dataplane\nmesh: default\nname: %s\nnetworking:\n  address: %s\n  admin: {port: %d}\n  inbound:\n  - {port: %d, tags: {kuma.io/service: %s}}\n",
 			name, address, ports[0], ports[1], name)

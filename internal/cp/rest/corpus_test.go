@@ -99,7 +99,7 @@ var portVariables = []string{
 // the recorder waited for.
 func startCP(t *testing.T, env map[string]string) *whole {
 	t.Helper()
-	w := &whole{dir: t.TempDir(), ports: freePorts(t, len(portVariables)), hostname: hostname, ip: ownIP()}
+	w := &whole{dir: t.TempDir(), ports: freeport.Take(t, len(portVariables)), hostname: hostname, ip: ownIP()}
 	all := map[string]string{"KUMA_GENERAL_WORK_DIR": w.dir}
 	for i, name := range portVariables {
 		all[name] = strconv.Itoa(w.ports[i])
@@ -165,12 +165,6 @@ func (w *whole) awaitReady(t *testing.T, c *config.Config, done chan error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-}
-
-// freePorts returns ports that the kernel gave out and nobody uses now.
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	return freeport.Take(t, n)
 }
 
 // ownIP returns an address of this machine that is not loopback.
@@ -262,7 +256,7 @@ func (p *proxies) start(t *testing.T, w *whole, x restcorpus.Proxy) *exec.Cmd {
 	cmd := exec.Command(p.dp, append(args, x.Args...)...)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &log, &log, dir
-	cmd.Env = append(os.Environ(), fmt.Sprintf("KUMA_READINESS_PORT=%d", freePorts(t, 1)[0]), "KUMA_DATAPLANE_RUNTIME_SOCKET_DIR="+dir,
+	cmd.Env = append(os.Environ(), fmt.Sprintf("KUMA_READINESS_PORT=%d", freeport.Take(t, 1)[0]), "KUMA_DATAPLANE_RUNTIME_SOCKET_DIR="+dir,
 		"KUMA_DATAPLANE_DRAIN_TIME=100ms")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"weft/internal/testkit/freeport"
+	"weft/internal/testkit/lockedbuf"
 )
 
 // isApplication makes the test binary a small web server; see TestMain. It
@@ -64,7 +67,7 @@ func isApplication() {
 // webApplication returns the environment of an application behind cp's listener.
 func webApplication(t *testing.T) (address string, env []string) {
 	t.Helper()
-	address = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address = fmt.Sprintf("127.0.0.1:%d", freeport.Take(t, 1)[0])
 	return address, []string{"WEFT_TEST_IS_APPLICATION=1", "APP_LISTEN=" + address, "COLOR=green"}
 }
 
@@ -332,7 +335,7 @@ func TestApplicationGetsNoCapabilities(t *testing.T) {
 		"sh", "-c", "id -un; grep Cap /proc/self/status; sleep 300")
 	cmd.Env = append(cp.env(envoy), "WEFT_TEST_IS_KUMA_DP=1", "PATH="+os.Getenv("PATH"), "TMPDIR="+dir,
 		"KUMA_CONTROL_PLANE_CA_CERT_FILE=", "KUMA_CONTROL_PLANE_CA_CERT="+string(ca))
-	out := &lockedBuffer{}
+	out := &lockedbuf.Buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -31,6 +30,7 @@ import (
 	"time"
 
 	"weft/internal/testkit/freeport"
+	"weft/internal/testkit/lockedbuf"
 )
 
 // TestMain lets the test binary be kuma-dp itself, so that tests run real
@@ -73,12 +73,6 @@ func realEnvoy(t testing.TB) string {
 	return ""
 }
 
-// freePort returns a port that is free for TCP and UDP.
-func freePort(t testing.TB) int {
-	t.Helper()
-	return freeport.Take(t, 1)[0]
-}
-
 // controlPlane answers /bootstrap with a document for one static proxy: a
 // listener that leads to an application, and Envoy's DNS filter.
 type controlPlane struct {
@@ -109,8 +103,8 @@ func newControlPlane(t testing.TB, backend string) *controlPlane {
 	t.Helper()
 	cert, caPEM := selfSigned(t)
 	cp := &controlPlane{
-		admin: freePort(t), listener: freePort(t), envoyDNS: freePort(t),
-		readiness: freePort(t), coreDNS: freePort(t), metrics: freePort(t),
+		admin: freeport.Take(t, 1)[0], listener: freeport.Take(t, 1)[0], envoyDNS: freeport.Take(t, 1)[0],
+		readiness: freeport.Take(t, 1)[0], coreDNS: freeport.Take(t, 1)[0], metrics: freeport.Take(t, 1)[0],
 		ca: filepath.Join(t.TempDir(), "ca.pem"),
 	}
 	if err := os.WriteFile(cp.ca, []byte(caPEM), 0o600); err != nil {
@@ -241,7 +235,7 @@ func (cp *controlPlane) env(envoy string) []string {
 // dataplane is a kuma-dp process under test.
 type dataplane struct {
 	cmd  *exec.Cmd
-	out  *lockedBuffer
+	out  *lockedbuf.Buffer
 	done chan struct{}
 	err  error
 	tmp  string
@@ -256,7 +250,7 @@ func startDP(t testing.TB, env []string, args ...string) *dataplane {
 // startDPWithInput also gives it standard input, from a file as a shell does.
 func startDPWithInput(t testing.TB, env []string, input string, args ...string) *dataplane {
 	t.Helper()
-	d := &dataplane{out: &lockedBuffer{}, done: make(chan struct{}), tmp: t.TempDir()}
+	d := &dataplane{out: &lockedbuf.Buffer{}, done: make(chan struct{}), tmp: t.TempDir()}
 	d.cmd = exec.Command(os.Args[0], append([]string{"run"}, args...)...)
 	d.cmd.Env = append([]string{"WEFT_TEST_IS_KUMA_DP=1", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + d.tmp}, env...)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
@@ -380,23 +374,6 @@ func get(url string) string {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	return fmt.Sprintf("%d %s", resp.StatusCode, body)
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func selfSigned(t testing.TB) (tls.Certificate, string) {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"weft/internal/testkit/freeport"
 )
 
 const webDefinition = `
@@ -408,7 +410,7 @@ func TestHelpers(t *testing.T) {
 	envoy := realEnvoy(t)
 	app := application(t)
 	cp := newControlPlane(t, app)
-	probePort := freePort(t)
+	probePort := freeport.Take(t, 1)[0]
 	logs := filepath.Join(t.TempDir(), "kuma-dp.log")
 	d := startDP(t, append(cp.env(envoy), fmt.Sprintf("KUMA_APPLICATION_PROBE_PROXY_PORT=%d", probePort), "KUMA_DATAPLAN_MESH=x"),
 		"--name=web-1", "--mesh=default", "--log-output-path="+logs, "--log-level=debug", "--envoy-log-level=warning")

@@ -1,7 +1,6 @@
 package meshmetric
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -27,6 +26,8 @@ import (
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"weft/internal/testkit/lockedbuf"
 )
 
 func discard(*metricspb.MetricsData, int) error { return nil }
@@ -57,7 +58,7 @@ func valueOf(m *dto.Metric, name string) string {
 type world struct {
 	*Observer
 	dir   string
-	log   *lockedBuffer
+	log   *lockedbuf.Buffer
 	admin *httptest.Server
 
 	mu       sync.Mutex
@@ -67,26 +68,9 @@ type world struct {
 	doc      *http.Server
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{dir: t.TempDir(), stats: families, log: &lockedBuffer{}}
+	w := &world{dir: t.TempDir(), stats: families, log: &lockedbuf.Buffer{}}
 	w.admin = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/prometheus/common/expfmt"
+
+	"weft/internal/dp/serve"
 )
 
 const (
@@ -96,18 +98,8 @@ func (s *Server) Close() error { return s.listener.Close() }
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	server := &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(s.listener) }()
-	select {
-	case err := <-done:
-		return fmt.Errorf("serve metrics: %w", err)
-	case <-ctx.Done():
-		err := server.Close()
-		_ = <-done
-		s.client.CloseIdleConnections()
-		return err
-	}
+	defer s.client.CloseIdleConnections()
+	return serve.HTTP(ctx, "metrics", s.listener, s)
 }
 
 // part is the answer of one target.

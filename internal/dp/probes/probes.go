@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"weft/internal/dp/serve"
 )
 
 const (
@@ -84,17 +86,7 @@ func (p *Proxy) Close() error { return p.listener.Close() }
 
 // Run serves until ctx ends.
 func (p *Proxy) Run(ctx context.Context) error {
-	s := &http.Server{Handler: p, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(p.listener) }()
-	select {
-	case err := <-done:
-		return fmt.Errorf("serve application probes: %w", err)
-	case <-ctx.Done():
-		err := s.Close()
-		_ = <-done
-		return err
-	}
+	return serve.HTTP(ctx, "application probes", p.listener, p)
 }
 
 // result of a probe.

@@ -7,35 +7,19 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"weft/internal/testkit/lockedbuf"
 )
 
-type buffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func shell(out *buffer, text string) *Process {
+func shell(out *lockedbuf.Buffer, text string) *Process {
 	return &Process{Name: "Shell", Path: "/bin/sh", Args: []string{"-c", text}, Stdout: out, Stderr: out, Log: slog.New(slog.DiscardHandler)}
 }
 
 func TestEndByItself(t *testing.T) {
 	for text, want := range map[string]int{"exit 0": 0, "exit 7": 7, "kill -9 $$": 137, "kill -11 $$": 139} {
-		err := shell(&buffer{}, text).Run(t.Context())
+		err := shell(&lockedbuf.Buffer{}, text).Run(t.Context())
 		var ended *ExitError
 		switch {
 		case want == 0 && err != nil:
@@ -60,7 +44,7 @@ func TestStop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out := &buffer{}
+			out := &lockedbuf.Buffer{}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			done := make(chan error, 1)

@@ -13,7 +13,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
-	"time"
+
+	"weft/internal/dp/serve"
 )
 
 // State of the proxy.
@@ -78,17 +79,7 @@ func (r *Reporter) Advance(s State) {
 func (r *Reporter) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ready", r.serve)
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(r.listener) }()
-	select {
-	case err := <-done:
-		return fmt.Errorf("serve readiness: %w", err)
-	case <-ctx.Done():
-		err := s.Close()
-		_ = <-done
-		return err
-	}
+	return serve.HTTP(ctx, "readiness", r.listener, mux)
 }
 
 func (r *Reporter) serve(w http.ResponseWriter, _ *http.Request) {

@@ -1,11 +1,9 @@
 package postgres_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -20,6 +18,7 @@ import (
 	"weft/internal/cp/store/postgres"
 	"weft/internal/cp/store/storetest"
 	"weft/internal/mesh/model"
+	"weft/internal/testkit/lockedbuf"
 	"weft/internal/testkit/pgtest"
 )
 
@@ -402,7 +401,7 @@ func TestNobodyNotifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Exec(t, "DROP TRIGGER resources_notify ON resources")
-	var log lockedBuffer
+	var log lockedbuf.Buffer
 	s, err := postgres.Open(t.Context(), postgres.Options{Config: c, Kinds: storetest.Kinds, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -559,24 +558,4 @@ func TestCollector(t *testing.T) {
 		got["store_postgres_connection_acquire rw successful"] < 1 {
 		t.Errorf("metrics: %v", got)
 	}
-}
-
-// lockedBuffer is a log that may be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-var _ io.Writer = (*lockedBuffer)(nil)
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
