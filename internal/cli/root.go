@@ -63,7 +63,7 @@ func Command(a *App) *cobra.Command {
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
-	root.AddCommand(a.configCommand(), a.getCommand(), a.applyCommand(), a.deleteCommand(), a.inspectCommand(),
+	root.AddCommand(a.configCommand(), a.getCommand(), a.applyCommand(), a.deleteCommand(), a.inspectCommand(), a.explainCommand(),
 		a.exportCommand(), a.generateCommand(), a.completionCommand(), a.versionCommand(),
 		a.installCommand(), a.uninstallCommand())
 	return root

@@ -278,7 +278,11 @@ type Preview struct {
 	Proxy       *ir.Proxy
 	Resources   []*xds.Resource
 	Assignments []*xds.Resource
+	view        *view.Mesh
 }
+
+// Endpoints returns the endpoints that a reference of the proxy stands for.
+func (p *Preview) Endpoints(ref ir.EndpointsRef) []ir.Endpoint { return p.view.Endpoints(ref) }
 
 // Preview builds a proxy from the tables given, which may differ from the
 // current ones ("what if"). It returns false if the tables do not hold it.
@@ -295,7 +299,7 @@ func (e *Engine) Preview(t model.Tables, key model.Key, md view.Metadata) (*Prev
 	if err != nil {
 		return nil, true, err
 	}
-	out := &Preview{Inputs: in, Proxy: p, Resources: rs}
+	out := &Preview{Inputs: in, Proxy: p, Resources: rs, view: v}
 	for _, ref := range refs {
 		out.Assignments = append(out.Assignments, assignment(v, ref))
 	}

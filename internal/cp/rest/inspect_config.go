@@ -105,11 +105,9 @@ func (s *Server) intent(c *call) (*reply, error) {
 		return nil, err
 	}
 	var md view.Metadata
-	connected := false
-	if nodes, is := s.Engine.(interface {
-		Metadata(key model.Key) (view.Metadata, bool)
-	}); is {
-		md, connected = nodes.Metadata(key)
+	online := false
+	if nodes, is := s.Engine.(connected); is {
+		md, online = nodes.Metadata(key)
 	}
 	p, err := s.preview(s.Tables(), key, md)
 	if err != nil {
@@ -125,5 +123,5 @@ func (s *Server) intent(c *call) (*reply, error) {
 		Connected bool  `json:"connected"`
 		Intent    any   `json:"intent"`
 		Warnings  []any `json:"warnings"`
-	}{connected, inspect.Plain(&bare), warnings}), nil
+	}{online, inspect.Plain(&bare), warnings}), nil
 }

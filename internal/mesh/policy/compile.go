@@ -10,7 +10,8 @@ import (
 
 // compiled is a policy object, taken apart once. It is immutable.
 type compiled struct {
-	row model.Row
+	policy *Policy
+	row    model.Row
 	// hash covers the object and what its top level refers to.
 	hash model.Hash
 	// top is the effective target: with a MeshHTTPRoute the route's own. origin
@@ -40,7 +41,7 @@ type Routed interface{ RouteRules() []RouteRule }
 
 // compile takes an object apart. routes is the table of MeshHTTPRoutes.
 func (p *Policy) compile(row model.Row, routes *model.Table) *compiled {
-	c := &compiled{row: row, hash: row.Hash, origin: row.Object, parts: p.parts(row.Spec)}
+	c := &compiled{policy: p, row: row, hash: row.Hash, origin: row.Object, parts: p.parts(row.Spec)}
 	c.own = topOf(c.parts.target)
 	c.top, c.kind = c.own, c.own.Kind
 	c.shadow = row.Label(model.LabelEffect) == model.EffectShadow

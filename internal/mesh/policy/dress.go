@@ -283,6 +283,14 @@ func (d *dresser) rest() {
 
 // outboundDestination puts a destination into the words of items.
 func outboundDestination(d ir.Destination, env *Env) (*destination, resKey) {
+	if env.Backends == nil {
+		return destinationIn(d, nil)
+	}
+	return destinationIn(d, env.Backends.Labels)
+}
+
+// destinationIn is outboundDestination with the labels of resources.
+func destinationIn(d ir.Destination, labels func(ir.Destination) map[string]string) (*destination, resKey) {
 	key := resKey{dest: ir.DestKey{Kind: d.Kind, Mesh: d.Mesh, Name: d.Name, Section: d.Section}}
 	if !Resource(d) {
 		return &destination{service: d.Name}, key
@@ -291,8 +299,8 @@ func outboundDestination(d ir.Destination, env *Env) (*destination, resKey) {
 		kind: d.Kind, section: d.Section,
 		id: identity{name: d.Display, mesh: d.Mesh, namespace: d.Namespace, zone: d.Zone},
 	}
-	if env.Backends != nil {
-		out.labels = env.Backends.Labels(d)
+	if labels != nil {
+		out.labels = labels(d)
 	}
 	return out, key
 }

@@ -159,6 +159,7 @@ type Policy struct {
 	fromAsRules bool
 	absent      bool
 	fromInbound bool
+	inline      bool
 	merge       func(cs []contribution) any
 	patches     func(c any) []PlacedPatch
 	permits     func(c any) bool
@@ -207,7 +208,7 @@ func Define[C any](d Def[C]) *Policy {
 	k := d.Kind
 	p := &Policy{
 		Kind: &k, Targets: d.Targets, lists: d.Lists,
-		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds,
+		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, inline: d.Inline,
 		parts: func(spec any) parts { return erase(d.Parts(spec)) },
 		merge: d.eraseMerge(), none: (*C)(nil), hooks: d.eraseHooks(),
 	}

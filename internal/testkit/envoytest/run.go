@@ -22,6 +22,7 @@ import (
 
 	"weft/internal/cp/envoy"
 	"weft/internal/cp/xds"
+	"weft/internal/testkit/freeport"
 )
 
 // Process is a running Envoy. It is stopped at the end of the test.
@@ -47,15 +48,10 @@ func (p *Process) Log() string {
 	return p.log.String()
 }
 
-// FreePort returns a TCP port of 127.0.0.1 that was free a moment ago.
+// FreePort returns a port that nobody else gets.
 func FreePort(t testing.TB) uint32 {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return uint32(l.Addr().(*net.TCPAddr).Port)
+	return uint32(freeport.Take(t, 1)[0])
 }
 
 // Run starts Envoy with resources as they are, endpoint lists included, and

@@ -5,10 +5,12 @@
 package meshhttproute
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
@@ -229,6 +231,41 @@ func (c *Conf) HTTPMatches() []policy.HTTPMatch {
 		out = append(out, policy.HTTPMatch{Hash: hash(b), Match: b})
 	}
 	return out
+}
+
+// Keyed returns the rules by their matches, by which they merge.
+func (c *Conf) Keyed() (field string, elements []policy.KeyedElement) {
+	for i := range c.Rules {
+		r := &c.Rules[i]
+		elements = append(elements, policy.KeyedElement{Key: HashMatches(r.Matches), Path: "rules[" + textOf(r.Matches) + "]", Value: &r.Default})
+	}
+	return "rules", elements
+}
+
+// textOf writes matches for people: "GET, PathPrefix /v1 or Exact /health".
+func textOf(ms []Match) string {
+	var all []string
+	for i := range ms {
+		m := &ms[i]
+		var parts []string
+		if m.Method != "" {
+			parts = append(parts, m.Method)
+		}
+		if m.Path != nil {
+			parts = append(parts, m.Path.Type+" "+m.Path.Value)
+		}
+		for _, h := range m.Headers {
+			parts = append(parts, strings.TrimSpace("header "+h.Name+" "+cmp.Or(h.Type, "Exact")+" "+h.Value))
+		}
+		for _, q := range m.QueryParams {
+			parts = append(parts, "query "+q.Name+" "+q.Type+" "+q.Value)
+		}
+		if len(parts) == 0 {
+			parts = []string{"all requests"}
+		}
+		all = append(all, strings.Join(parts, ", "))
+	}
+	return strings.Join(all, " or ")
 }
 
 // HashMatches returns the name of routes made from a rule with these matches.

@@ -108,6 +108,14 @@ func merge(cs []policy.Contribution[Conf]) *Conf {
 	return &Conf{Default: last.Conf.Default, rules: last.Conf.rules, from: policy.SourceOf(last.Object)}
 }
 
+// Keyed returns the only rule that an item may have.
+func (c *Conf) Keyed() (field string, elements []policy.KeyedElement) {
+	for i := range c.rules {
+		elements = append(elements, policy.KeyedElement{Path: fmt.Sprintf("rules[%d].default", i), Value: &c.rules[i].Default})
+	}
+	return "default", elements
+}
+
 // shape routes connections. Destinations that speak HTTP are left to
 // MeshHTTPRoute unless there is a TCP route and no HTTP route for them.
 func shape(c *Conf, o *ir.Outbound, x *policy.Context) {
