@@ -146,8 +146,10 @@ func OfRequest(s Subject, q Request, dataplanes *model.Table, proxies Proxies) (
 type target struct {
 	host string
 	port uint32 // 0 = not said
-	path string
-	url  *url.URL
+	// implied: the port is only that of the URL's scheme.
+	implied bool
+	path    string
+	url     *url.URL
 }
 
 // TargetError says that where a request goes is not understood.
@@ -185,9 +187,9 @@ func parse(to string) (*target, *TargetError) {
 		}
 		t.port = uint32(n)
 	case u.Scheme == "http":
-		t.port = 80
+		t.port, t.implied = 80, true
 	case u.Scheme == "https":
-		t.port = 443
+		t.port, t.implied = 443, true
 	}
 	if t.host == "" {
 		return nil, &TargetError{fmt.Sprintf("%q names no host", to)}
@@ -218,7 +220,7 @@ func catch(s Subject, t *target) (i int, name, why string) {
 			return i, name, ""
 		case here:
 			ports = append(ports, strconv.Itoa(int(o.Port)))
-		case byName < 0 && (o.Destination.Name == t.host || o.Destination.Display == t.host) && (t.port == 0 || t.port == o.Port || t.port == o.Destination.Port):
+		case byName < 0 && (o.Destination.Name == t.host || o.Destination.Display == t.host) && (t.port == 0 || t.implied || t.port == o.Port || t.port == o.Destination.Port):
 			byName = i
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"weft/internal/mesh/ir"
+	"weft/internal/mesh/model"
 )
 
 // Explanation says what policies set at the places of one proxy, and why. The
@@ -374,7 +375,7 @@ func why(strong, weak ref, resource bool) string {
 	case compareTargets(a.own, b.own) != 0:
 		return fmt.Sprintf("a policy for %s is stronger than one for %s", targetText(a.own), targetText(b.own))
 	case compareOrigins(ao, bo) != 0:
-		return "a policy of the zone is stronger than one of the global control plane"
+		return fmt.Sprintf("a policy %s is stronger than one %s", originText(ao), originText(bo))
 	case !resource && compareGatewayTags(a.own, b.own) != 0:
 		return "it names more tags of the gateway's listeners"
 	case compareRoles(ao, bo) != 0:
@@ -383,6 +384,16 @@ func why(strong, weak ref, resource bool) string {
 		return "it names the destination more closely"
 	}
 	return fmt.Sprintf("of equal policies the one whose name comes first is stronger: %q before %q", ao.DisplayName(), bo.DisplayName())
+}
+
+func originText(o *model.Object) string {
+	switch o.Label(model.LabelOrigin) {
+	case model.OriginGlobal:
+		return "of the global control plane"
+	case model.OriginZone:
+		return "of a zone"
+	}
+	return "without the label " + model.LabelOrigin
 }
 
 func targetText(t TargetRef) string {
