@@ -134,8 +134,8 @@ func TestExplainRequest(t *testing.T) {
 		path    []any
 		want    any
 	}{
-		"by the port": {url.Values{"to": {"http://127.0.0.1:10001/cart"}}, "forwarded", []any{"clusters", 0, "name"}, "api"},
-		"by the name": {url.Values{"to": {"api"}}, "forwarded", []any{"clusters", 0, "endpoints", 0, "address"}, "10.0.0.2"},
+		"by the port":          {url.Values{"to": {"http://127.0.0.1:10001/cart"}}, "forwarded", []any{"clusters", 0, "name"}, "api"},
+		"by the name":          {url.Values{"to": {"api"}}, "forwarded", []any{"clusters", 0, "endpoints", 0, "address"}, "10.0.0.2"},
 		"by the name in a URL": {url.Values{"to": {"http://api/x"}}, "forwarded", []any{"outbound", "port"}, 10001.0},
 		"by a header": {
 			url.Values{"to": {"http://127.0.0.1:10001/new/x?a=b"}, "header": {"X-Who: jo"}}, "forwarded",
