@@ -71,6 +71,9 @@ func discover(out *cluster.Cluster, c *ir.Cluster) {
 			}
 		}
 		out.LoadAssignment = loadAssignment(c.Name, c.Static)
+		if c.Locality != nil {
+			out.LoadAssignment = placedAssignment(c.Name, c.Static, c.Locality)
+		}
 	}
 	out.ClusterDiscoveryType = &cluster.Cluster_Type{Type: typ}
 }

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -179,7 +180,7 @@ func tracer(t *ir.Tracing) (string, message) {
 	case "Zipkin":
 		z := &trace.ZipkinConfig{
 			CollectorCluster:         t.Backend,
-			CollectorEndpoint:        t.Path,
+			CollectorEndpoint:        cmp.Or(t.Path, "/"), // Envoy wants one
 			CollectorHostname:        t.Hostname,
 			TraceId_128Bit:           t.TraceID128,
 			SharedSpanContext:        wrapperspb.Bool(t.SharedSpanContext),

@@ -10,6 +10,9 @@ type Cluster struct {
 	// Endpoints names live endpoints; Static lists fixed ones. One of both is used.
 	Endpoints *EndpointsRef
 	Static    []Endpoint
+	// Locality says which of Static come first; nil = as they are. Endpoints have
+	// their own.
+	Locality *Locality
 	// DNS resolves Static addresses that are names, to IPv6 too with DNSIPv6.
 	DNS, DNSIPv6 bool
 	// OriginalDestination connects to wherever a redirected connection was meant

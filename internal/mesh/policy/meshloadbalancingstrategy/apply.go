@@ -29,11 +29,13 @@ func cluster(c *Conf, cl *ir.Cluster, x *policy.Context) {
 	}
 	rule := c.locality(cl, x)
 	cl.LocalityWeighted = cl.LocalityWeighted || len(c.affinityTags()) > 0
-	if cl.Endpoints != nil {
-		ref := *cl.Endpoints
-		ref.Locality = rule.Key()
-		cl.Endpoints = &ref
+	if cl.Endpoints == nil { // outside of the mesh
+		cl.Locality = rule
+		return
 	}
+	ref := *cl.Endpoints
+	ref.Locality = rule.Key()
+	cl.Endpoints = &ref
 }
 
 func (lb *LoadBalancer) balancer() *ir.Balancer {

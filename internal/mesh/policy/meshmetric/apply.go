@@ -1,9 +1,12 @@
 package meshmetric
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +21,7 @@ const (
 	defaultPath    = "/metrics"
 	defaultClient  = "default-backend"
 	origin         = "open-telemetry"
+	socketLimit    = 98 // fits into the address of a Unix socket, with ".sock"
 )
 
 // proxy opens what collectors ask for and writes the document by which kuma-dp
@@ -86,16 +90,31 @@ func (b *OpenTelemetry) add(o *ir.Observability, p *ir.Proxy) (ir.OTelMetrics, b
 	m := ir.OTelMetrics{
 		Name: name, Backend: "_kuma:metrics:opentelemetry:" + name,
 		Refresh: *policy.StdOr(b.RefreshInterval, defaultRefresh),
-		Socket:  path.Join(p.WorkDir, "kuma-otel-"+name+".sock"),
 	}
 	for _, old := range o.OTel {
 		if old.Name == name {
 			return m, false
 		}
 	}
+	m.Socket = socket(p.WorkDir, name, o.OTel)
 	o.OTel = append(o.OTel, m)
 	p.Backends = append(p.Backends, ir.Backend{Name: m.Backend, Host: host, Port: port, HTTP2: true, Origin: origin})
 	return m, true
+}
+
+// socket is where kuma-dp reaches a collector: named after it and cut to what
+// fits. Where that leaves nothing to tell two collectors apart, a hash does.
+func socket(dir, name string, others []ir.OTelMetrics) string {
+	cut := func(base, suffix string) string {
+		return base[:min(len(base), socketLimit-len(suffix))] + suffix + ".sock"
+	}
+	base := path.Join(dir, "kuma-otel-"+name)
+	out := cut(base, "")
+	if slices.ContainsFunc(others, func(o ir.OTelMetrics) bool { return o.Socket == out }) {
+		sum := sha256.Sum256([]byte(name))
+		out = cut(base, "-"+hex.EncodeToString(sum[:4]))
+	}
+	return out
 }
 
 // document is what kuma-dp is told. Names, order and nulls are its contract.

@@ -61,6 +61,23 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// TestSockets: what does not fit into the address of a socket is cut, and
+// collectors whose names differ in what was cut have sockets of their own.
+func TestSockets(t *testing.T) {
+	long := "collector." + strings.Repeat("a", 90) + ".example"
+	one := socket("/dp", long, nil)
+	if want := ("/dp/kuma-otel-" + long)[:98] + ".sock"; one != want {
+		t.Errorf("got %s, want %s", one, want)
+	}
+	two := socket("/dp", long+"-4318", []ir.OTelMetrics{{Socket: one}})
+	if two == one || len(two) != len(one) || !strings.HasPrefix(two, "/dp/kuma-otel-collector.") {
+		t.Errorf("sockets %s and %s", one, two)
+	}
+	if got := socket(strings.Repeat("/d", 60), "c", nil); len(got) != 98+len(".sock") {
+		t.Errorf("a long directory gives %s", got)
+	}
+}
+
 func TestLabelName(t *testing.T) {
 	if got := labelName("kuma.io/a-b_C9"); got != "kuma_io_a_b_C9" {
 		t.Error(got)
