@@ -129,10 +129,19 @@ func TestToken(t *testing.T) {
 		}
 	})
 	t.Run("file", func(t *testing.T) {
-		path := write("\n" + jwt + "\r\n")
+		path := write(jwt)
 		got, err := loadToken(&RuntimeConfig{TokenPath: path}, dir, "a")
 		if err != nil || string(got.text) != jwt || got.path != path {
 			t.Errorf("got %v, %v", got, err)
+		}
+	})
+	t.Run("file with blanks", func(t *testing.T) {
+		got, err := loadToken(&RuntimeConfig{TokenPath: write("\n" + jwt + "\r\n")}, dir, "a")
+		if err != nil || string(got.text) != jwt {
+			t.Fatalf("got %v, %v", got, err)
+		}
+		if text, err := os.ReadFile(got.path); err != nil || string(text) != jwt { // Envoy sends the file as it is
+			t.Errorf("the file for Envoy holds %d bytes, %v", len(text), err)
 		}
 	})
 	t.Run("none", func(t *testing.T) {

@@ -256,7 +256,7 @@ func (p *proxy) request() bootstrap.Request {
 		ReadinessPort:     uint32(c.Dataplane.ReadinessPort),
 		ProbeProxyEnabled: c.ProbeProxy.Port > 0,
 		OperatingSystem:   runtime.GOOS,
-		Features:          features(c),
+		Features:          p.features(),
 		Resources:         bootstrap.Resources{MaxHeapSizeBytes: c.Runtime.Resources.MaxMemoryBytes},
 		Workdir:           p.dirs.sockets,
 		Metrics:           bootstrap.MetricsResources{CertPath: c.Runtime.Metrics.CertPath, KeyPath: c.Runtime.Metrics.KeyPath},
@@ -341,11 +341,17 @@ func (p *proxy) longestEnd() time.Duration {
 	return limit
 }
 
-// features lists what this kuma-dp can do, for the control plane.
-func features(c *Config) []string {
+// features lists what this kuma-dp and its Envoy can do, for the control plane.
+func (p *proxy) features() []string {
 	out := []string{bootstrap.FeatureTCPAccessLog}
-	if c.Runtime.XDSVariant == XDSDelta {
+	if p.config.Runtime.XDSVariant == XDSDelta {
 		out = append(out, bootstrap.FeatureDelta)
+	}
+	if p.envoy.Modern {
+		out = append(out, bootstrap.FeatureReconnectBackoff)
+		if p.token.path != "" {
+			out = append(out, bootstrap.FeatureTokenSecret)
+		}
 	}
 	return out
 }

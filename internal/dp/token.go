@@ -19,9 +19,10 @@ type token struct {
 	path string
 }
 
-// loadToken reads the token, or writes a literal one into dir so that an Envoy
-// that reads tokens itself finds it. No token at all is fine here: the control
-// plane says whether it wants one.
+// loadToken reads the token. An Envoy that reads it by itself wants a file that
+// holds nothing else: a literal token, and one with blanks around it, is written
+// into dir. No token at all is fine here: the control plane says whether it wants
+// one.
 func loadToken(c *RuntimeConfig, dir, proxyName string) (token, error) {
 	t, err := readToken(c, dir, proxyName)
 	if err == nil && t.path != "" {
@@ -34,13 +35,9 @@ func loadToken(c *RuntimeConfig, dir, proxyName string) (token, error) {
 }
 
 func readToken(c *RuntimeConfig, dir, proxyName string) (token, error) {
+	own := filepath.Join(dir, filepath.Base(proxyName))
 	if c.Token != "" {
-		path := filepath.Join(dir, filepath.Base(proxyName))
-		text := strings.TrimSpace(string(c.Token))
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return token{}, err
-		}
-		return token{text: Secret(text), path: path}, os.WriteFile(path, []byte(text), 0o600)
+		return writeToken(own, string(c.Token))
 	}
 	if c.TokenPath == "" {
 		return token{}, nil
@@ -60,10 +57,23 @@ func readToken(c *RuntimeConfig, dir, proxyName string) (token, error) {
 	if err != nil {
 		return token{}, err
 	}
-	if strings.TrimSpace(string(text)) == "" {
+	bare := strings.TrimSpace(string(text))
+	switch bare {
+	case "":
 		return token{}, fmt.Errorf("%s is empty", path)
+	case string(text):
+		return token{text: Secret(bare), path: path}, nil
 	}
-	return token{text: Secret(strings.TrimSpace(string(text))), path: path}, nil
+	return writeToken(own, bare)
+}
+
+// writeToken puts a token into a file that only its owner can read.
+func writeToken(path, text string) (token, error) {
+	text = strings.TrimSpace(text)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return token{}, err
+	}
+	return token{text: Secret(text), path: path}, os.WriteFile(path, []byte(text), 0o600)
 }
 
 // checkToken finds mistakes of copying; whether the token is valid is for the

@@ -14,11 +14,21 @@ const envoyRange = ">= 1.33.0, < 1.41.0"
 // EnvoyCompatible reports whether an Envoy of this version is expected to
 // accept every configuration that a control plane of release 2.10 sends.
 // Text that is no version is not compatible.
-func EnvoyCompatible(v string) bool {
+func EnvoyCompatible(v string) bool { return in(envoyRange, v) }
+
+// modernRange are the releases with which the newer parts of bootstrap documents
+// were tried.
+const modernRange = ">= 1.36.0, < 1.41.0"
+
+// EnvoyModern reports whether an Envoy of this version starts with the newer parts
+// of bootstrap documents.
+func EnvoyModern(v string) bool { return in(modernRange, v) }
+
+func in(releases, v string) bool {
 	got, err := semver.NewVersion(v)
 	if err != nil {
 		return false
 	}
-	want, err := semver.NewConstraint(envoyRange)
+	want, err := semver.NewConstraint(releases)
 	return err == nil && want.Check(got)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"weft/internal/cp/envoy"
@@ -320,8 +321,12 @@ func (s *Server) bootParams(ctx context.Context, req *bootRequest, o *model.Obje
 			CA: ca, Token: strings.TrimSpace(req.Token),
 		},
 	}
-	if b.ReloadableTokens {
+	p.Control.ReconnectSoon = slices.Contains(req.Features, envoy.FeatureReconnectBackoff)
+	switch {
+	case b.ReloadableTokens:
 		p.Control.TokenFile = req.TokenPath
+	case slices.Contains(req.Features, envoy.FeatureTokenSecret):
+		p.Control.TokenSecret = req.TokenPath
 	}
 	if req.OperatingSystem == "windows" && p.AdminAccessLog == nullDevice {
 		p.AdminAccessLog = nullDeviceWindows

@@ -137,6 +137,17 @@ func nodeID(p BootstrapParams) string { return p.Mesh + "." + p.Name }
 // (delta xDS) instead of whole lists; the name is that of later 2.x releases.
 const FeatureDelta = "feature-delta-grpc"
 
+// What our kuma-dp says about an Envoy that it knows; others do not get it, since
+// an Envoy that does not know a field or a filter does not start.
+const (
+	// FeatureTokenSecret: it can read the proxy's token from a file and put it into
+	// requests by itself (credential injector), so that no dump of its configuration
+	// shows it.
+	FeatureTokenSecret = "feature-token-secret"
+	// FeatureReconnectBackoff: the pauses between attempts to connect can be bounded.
+	FeatureReconnectBackoff = "feature-reconnect-backoff"
+)
+
 func bootstrapOf(p BootstrapParams) (*bootstrap.Bootstrap, error) {
 	node, err := nodeOf(p)
 	if err != nil {

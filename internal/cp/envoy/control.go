@@ -11,6 +11,10 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	credential "github.com/envoyproxy/go-control-plane/envoy/config/grpc_credential/v3"
 	overload "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	injector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/credential_injector/v3"
+	codec "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	credentials "github.com/envoyproxy/go-control-plane/envoy/extensions/http/injected_credentials/generic/v3"
 	connections "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	heap "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -26,7 +30,16 @@ const (
 	adsCluster    = "ads_cluster"
 	logCluster    = "access_log_sink"
 	controlSecret = "cp_validation_ctx"
+	tokenSecret   = "dataplane_token"
 	fileMetadata  = "envoy.grpc_credentials.file_based_metadata"
+)
+
+// A proxy whose stream broke tries again after a random time up to reconnectBase,
+// and doubles it up to reconnectMax. Envoy's own limit of 30 s would leave proxies
+// that long without changes after a control plane was away for a while.
+const (
+	reconnectBase = 500 * time.Millisecond
+	reconnectMax  = 5 * time.Second
 )
 
 // ControlPlane is where a proxy gets its configuration from.
@@ -39,8 +52,11 @@ type ControlPlane struct {
 	// CA are the authorities of the control plane's certificate, PEM.
 	CA []byte
 	// Token is sent as it is. With TokenFile the proxy reads it from there
-	// before each connection, so that it can be replaced.
-	Token, TokenFile string
+	// before each connection, so that it can be replaced; with TokenSecret once,
+	// when it starts. Only Token stands in the document itself.
+	Token, TokenFile, TokenSecret string
+	// ReconnectSoon bounds the pauses between attempts to connect.
+	ReconnectSoon bool
 }
 
 // apiSource names the stream to the control plane.
@@ -62,7 +78,12 @@ func (c ControlPlane) grpcService() (*core.GrpcService, error) {
 		return c.googleGRPC()
 	}
 	g := envoyGRPC(adsCluster)
-	if c.Token != "" {
+	if c.ReconnectSoon {
+		g.GetEnvoyGrpc().RetryPolicy = &core.RetryPolicy{RetryBackOff: &core.BackoffStrategy{
+			BaseInterval: durationpb.New(reconnectBase), MaxInterval: durationpb.New(reconnectMax),
+		}}
+	}
+	if c.Token != "" && c.TokenSecret == "" {
 		g.InitialMetadata = []*core.HeaderValue{{Key: "authorization", Value: c.Token}}
 	}
 	return g, nil
@@ -126,6 +147,11 @@ func staticResources(p BootstrapParams) (*bootstrap.Bootstrap_StaticResources, e
 	if p.Control.TokenFile != "" {
 		return out, nil // the other client makes its own connections
 	}
+	if f := p.Control.TokenSecret; f != "" {
+		out.Secrets = append(out.Secrets, &tls.Secret{Name: tokenSecret, Type: &tls.Secret_GenericSecret{
+			GenericSecret: &tls.GenericSecret{Secret: &core.DataSource{Specifier: &core.DataSource_Filename{Filename: f}}},
+		}})
+	}
 	ads, err := p.Control.cluster()
 	if err != nil {
 		return nil, err
@@ -134,8 +160,9 @@ func staticResources(p BootstrapParams) (*bootstrap.Bootstrap_StaticResources, e
 	return out, nil
 }
 
-// helperCluster speaks HTTP/2 to one place and notices when it is gone.
-func helperCluster(name string, timeout time.Duration, at *core.Address) (*cluster.Cluster, error) {
+// helperCluster speaks HTTP/2 to one place, through filters if there are any, and
+// notices when it is gone.
+func helperCluster(name string, timeout time.Duration, at *core.Address, filters ...*hcm.HttpFilter) (*cluster.Cluster, error) {
 	packed, err := pack(&upstreams.HttpProtocolOptions{
 		UpstreamProtocolOptions: &upstreams.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &upstreams.HttpProtocolOptions_ExplicitHttpConfig{
@@ -144,6 +171,7 @@ func helperCluster(name string, timeout time.Duration, at *core.Address) (*clust
 				},
 			},
 		},
+		HttpFilters: filters,
 	})
 	if err != nil {
 		return nil, err
@@ -158,9 +186,39 @@ func helperCluster(name string, timeout time.Duration, at *core.Address) (*clust
 	return c, nil
 }
 
+// tokenFilters put the token of the secret into the header authorization.
+func tokenFilters() ([]*hcm.HttpFilter, error) {
+	generic, err := pack(&credentials.Generic{Credential: &tls.SdsSecretConfig{Name: tokenSecret}})
+	if err != nil {
+		return nil, err
+	}
+	injector, err := pack(&injector.CredentialInjector{
+		Overwrite:  true,
+		Credential: &core.TypedExtensionConfig{Name: "envoy.http.injected_credentials.generic", TypedConfig: generic},
+	})
+	if err != nil {
+		return nil, err
+	}
+	codec, err := pack(&codec.UpstreamCodec{})
+	if err != nil {
+		return nil, err
+	}
+	return []*hcm.HttpFilter{
+		{Name: "envoy.filters.http.credential_injector", ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: injector}},
+		{Name: "envoy.filters.http.upstream_codec", ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: codec}},
+	}, nil
+}
+
 // cluster leads to the control plane.
 func (c ControlPlane) cluster() (*cluster.Cluster, error) {
-	out, err := helperCluster(adsCluster, c.ConnectTimeout, socketAddress(c.Host, c.Port))
+	var filters []*hcm.HttpFilter
+	if c.TokenSecret != "" {
+		var err error
+		if filters, err = tokenFilters(); err != nil {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+	}
+	out, err := helperCluster(adsCluster, c.ConnectTimeout, socketAddress(c.Host, c.Port), filters...)
 	if err != nil {
 		return nil, err
 	}

@@ -111,13 +111,20 @@ func selfSigned(t *testing.T) (cert, key []byte) {
 func TestEnvoyAcceptsBootstrap(t *testing.T) {
 	bin := envoytest.Binary(t)
 	ca, _ := selfSigned(t)
+	tokenFile := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(tokenFile, []byte("t"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, change := range map[string]func(p *envoy.BootstrapParams){
 		"sidecar":       func(p *envoy.BootstrapParams) { p.HDS = true; p.Control.Token = "t" },
 		"no admin port": func(p *envoy.BootstrapParams) { p.AdminPort = 0 },
-		"token file":    func(p *envoy.BootstrapParams) { p.Control.TokenFile = "/run/token"; p.HDS = true },
-		"address":       func(p *envoy.BootstrapParams) { p.Control.Host = "::1" },
-		"gateway":       func(p *envoy.BootstrapParams) { p.BuiltinGateway, p.MaxHeapBytes = true, 1<<28 },
-		"egress":        func(p *envoy.BootstrapParams) { p.ProxyType, p.Mesh = ir.ZoneEgress, "" },
+		"token secret": func(p *envoy.BootstrapParams) {
+			p.Control.Token, p.Control.TokenSecret, p.Control.ReconnectSoon, p.HDS = "t", tokenFile, true, true
+		},
+		"token file": func(p *envoy.BootstrapParams) { p.Control.TokenFile = "/run/token"; p.HDS = true },
+		"address":    func(p *envoy.BootstrapParams) { p.Control.Host = "::1" },
+		"gateway":    func(p *envoy.BootstrapParams) { p.BuiltinGateway, p.MaxHeapBytes = true, 1<<28 },
+		"egress":     func(p *envoy.BootstrapParams) { p.ProxyType, p.Mesh = ir.ZoneEgress, "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := envoy.BootstrapParams{

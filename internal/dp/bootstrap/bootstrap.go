@@ -88,6 +88,14 @@ const FeatureTCPAccessLog = "feature-tcp-accesslog-via-named-pipe"
 // planes that do not know it ignore it.
 const FeatureDelta = "feature-delta-grpc"
 
+// FeatureTokenSecret says that Envoy can read the token from TokenPath by itself
+// and send it, so that the document need not hold it.
+const FeatureTokenSecret = "feature-token-secret"
+
+// FeatureReconnectBackoff says that the pauses between Envoy's attempts to connect
+// can be bounded.
+const FeatureReconnectBackoff = "feature-reconnect-backoff"
+
 // Response is the answer to a good request.
 type Response struct {
 	// Bootstrap is Envoy's bootstrap document, YAML.

@@ -36,6 +36,9 @@ type Version struct {
 	Build string
 	// Compatible reports whether this kuma-dp knows the release.
 	Compatible bool
+	// Modern reports whether it knows what is newer than 2.10's Envoy: filters of
+	// requests to the control plane, and bounds of their retries.
+	Modern bool
 }
 
 // AskVersion runs the binary to learn its version.
@@ -56,5 +59,5 @@ func parseVersion(path, text string) (Version, error) {
 	if !ok || len(parts) != 5 || strings.ContainsAny(build, "\n") {
 		return Version{}, fmt.Errorf("ask %s for its version: it does not answer like an Envoy (%q): is it one?", path, process.FirstLine([]byte(text)))
 	}
-	return Version{Release: parts[1], Build: build, Compatible: version.EnvoyCompatible(parts[1])}, nil
+	return Version{Release: parts[1], Build: build, Compatible: version.EnvoyCompatible(parts[1]), Modern: version.EnvoyModern(parts[1])}, nil
 }
