@@ -47,6 +47,57 @@ func benchInputs(b *testing.B) (*view.Mesh, *view.Inputs) {
 	return v, in
 }
 
+// BenchmarkRebuild does all that a change costs one sidecar with 200 destinations
+// and 30 policies that select it: matching, building, encoding.
+func BenchmarkRebuild(b *testing.B) {
+	var objects []*model.Object
+	add := func(format string, args ...any) {
+		o, err := catalog.Decode([]byte(fmt.Sprintf(format, args...)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		objects = append(objects, o)
+	}
+	add(`{"type": "Mesh", "name": "m", "mtls": {"enabledBackend": "ca", "backends": [{"name": "ca", "type": "builtin"}]}}`)
+	for kind, spec := range map[string]string{
+		"MeshTimeout":               `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"idleTimeout":"1h","http":{"requestTimeout":"15s"}}}]}`,
+		"MeshCircuitBreaker":        `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"connectionLimits":{"maxConnections":1024}}},{"targetRef":{"kind":"MeshService","name":"s-4"},"default":{"connectionLimits":{"maxConnections":7}}}]}`,
+		"MeshRetry":                 `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"http":{"numRetries":5}}}]}`,
+		"MeshAccessLog":             `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"backends":[{"type":"File","file":{"path":"/tmp/a"}}]}}]}`,
+		"MeshHealthCheck":           `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"http":{}}}]}`,
+		"MeshLoadBalancingStrategy": `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"loadBalancer":{"type":"LeastRequest"}}}]}`,
+		"MeshHTTPRoute":             `{"to":[{"targetRef":{"kind":"MeshService","name":"s-0"},"rules":[{"matches":[{"path":{"type":"PathPrefix","value":"/a"}}],"default":{}}]}]}`,
+		"MeshTrace":                 `{"default":{"backends":[{"type":"OpenTelemetry","openTelemetry":{"endpoint":"otel"}}]}}`,
+		"MeshTrafficPermission":     `{"from":[{"targetRef":{"kind":"Mesh"},"default":{"action":"Allow"}}]}`,
+		"MeshRateLimit":             `{"targetRef":{"kind":"Mesh","proxyTypes":["Sidecar"]},"rules":[{"default":{"local":{"http":{"requestRate":{"num":5,"interval":"1s"}}}}}]}`,
+	} {
+		for i := range 3 {
+			add(`{"type": %q, "mesh": "m", "name": "p%d", "spec": %s}`, kind, i, spec)
+		}
+	}
+	outbounds := ""
+	for i := range 200 {
+		add(`{"type": "Dataplane", "mesh": "m", "name": "s-%[1]d", "networking": {"address": "10.0.0.%[1]d", "inbound": [{"port": 80, "tags": {"kuma.io/service": "s-%[1]d", "kuma.io/protocol": "http"}}]}}`, i)
+		outbounds += fmt.Sprintf(`, {"port": %d, "tags": {"kuma.io/service": "s-%d"}}`, 10000+i, i)
+	}
+	add(`{"type": "Dataplane", "mesh": "m", "name": "web", "networking": {"address": "10.0.1.1", "inbound": [{"port": 80, "tags": {"kuma.io/service": "web", "kuma.io/protocol": "http"}}], "outbound": [%s]}}`, outbounds[2:])
+	v := view.NewMesh("m", settings()).Next(corpus.NewTables(objects...))
+	b.ReportAllocs()
+	for b.Loop() {
+		in, ok := v.For(kinds.Dataplane, "web", view.Metadata{WorkDir: "/tmp"})
+		if !ok {
+			b.Fatal("there is no proxy web")
+		}
+		rs, _, err := envoy.Resources(build.Proxy(in))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(rs) < 400 {
+			b.Fatalf("%d resources", len(rs))
+		}
+	}
+}
+
 // BenchmarkProxy builds a sidecar from its inputs, policies included.
 func BenchmarkProxy(b *testing.B) {
 	_, in := benchInputs(b)

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"maps"
 	"slices"
 
 	"weft/internal/mesh/ir"
@@ -104,20 +103,25 @@ func (ix *index) file(c *compiled) {
 
 func add(m map[pair][]*compiled, k pair, c *compiled) { m[k] = append(m[k], c) }
 
-// rarest returns the pair that is likely to be rare: names of services and
-// applications rather than zones. "*" fits any value and cannot be looked up.
 func rarest(m map[string]string) pair {
-	var best pair
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		if m[k] == "*" {
+	k, v := Rarest(m)
+	return pair{k, v}
+}
+
+// Rarest returns the pair that is likely to be rare: names of services and
+// applications rather than zones. "*" fits any value and cannot be looked up; if
+// there is nothing else, the key is "".
+func Rarest(m map[string]string) (key, value string) {
+	common := func(k string) bool { return k == model.TagZone || k == model.TagProtocol }
+	for k, v := range m {
+		if v == "*" {
 			continue
 		}
-		common := k == model.TagZone || k == model.TagProtocol
-		if best == (pair{}) || (!common && (best.key == model.TagZone || best.key == model.TagProtocol)) {
-			best = pair{k, m[k]}
+		if key == "" || common(key) && !common(k) || common(key) == common(k) && k < key {
+			key, value = k, v
 		}
 	}
-	return best
+	return key, value
 }
 
 // Matched are the policies that select one proxy, from weak to strong, by kind.

@@ -18,23 +18,24 @@ func Kinds() []*model.Kind {
 
 // Set holds the older policies of one mesh at one moment. It is immutable.
 type Set struct {
-	tables map[*model.Kind]*model.Table
-	count  int
-	hash   model.Hash
+	kinds map[*model.Kind]*index
+	count int
+	hash  model.Hash
 }
 
 // NewSet returns the older policies of a mesh, prev if nothing differs.
 func NewSet(t model.Tables, mesh string, prev *Set) *Set {
-	s := &Set{tables: map[*model.Kind]*model.Table{}}
+	s := &Set{kinds: map[*model.Kind]*index{}}
 	var hs []model.Hash
 	for _, k := range Kinds() {
-		table := t.Table(k, mesh)
-		s.tables[k] = table
-		s.count += table.Len()
-		hs = append(hs, table.Hash())
-		for _, row := range table.Rows() {
-			hs = append(hs, born(row))
+		var before *index
+		if prev != nil {
+			before = prev.kinds[k]
 		}
+		x := newIndex(k, t.Table(k, mesh), before)
+		s.kinds[k] = x
+		s.count += x.table.Len()
+		hs = append(hs, x.hash)
 	}
 	s.hash = model.Fold(hs...)
 	if prev != nil && prev.hash == s.hash {
@@ -48,11 +49,11 @@ func (s *Set) Hash() model.Hash { return s.hash }
 
 // Routes tells whether the mesh has a TrafficRoute. Then these make the outbounds
 // of services known by their tags, unless newer routes select the proxy.
-func (s *Set) Routes() bool { return s.tables[TrafficRoute].Len() > 0 }
+func (s *Set) Routes() bool { return s.kinds[TrafficRoute].table.Len() > 0 }
 
 // ClientTags tells whether someone in the mesh tells clients apart by their tags.
 func (s *Set) ClientTags() bool {
-	return s.tables[FaultInjection].Len()+s.tables[RateLimit].Len() > 0
+	return s.kinds[FaultInjection].table.Len()+s.kinds[RateLimit].table.Len() > 0
 }
 
 // Matched are the older policies that matter to one proxy. It is immutable and
@@ -61,11 +62,11 @@ type Matched struct {
 	routes bool
 	// clients are policies whose sources select the proxy, with how specific they
 	// do; servers those whose destinations select one of its inbounds.
-	clients map[*model.Kind][]candidate
+	clients map[*model.Kind]clientSide
 	servers map[*model.Kind][]*model.Object
 	// permissions are all of the mesh: they decide which ExternalServices the
 	// proxy may use.
-	permissions []*model.Object
+	permissions *model.Table
 	tagSets     []map[string]string
 	trace       *model.Object
 	template    *model.Object
@@ -82,12 +83,15 @@ func born(r model.Row) model.Hash {
 type candidate struct {
 	object *model.Object
 	from   kinds.Specificity
+	row    int // in its table
 }
 
-// connected is what the policies on connections have in common.
-type connected interface{ ends() *Connections }
-
-func (c *Connections) ends() *Connections { return c }
+// clientSide are the policies of one kind whose sources select the proxy.
+type clientSide struct {
+	list []candidate // by their rows
+	// destinations finds rows by the service that is called.
+	destinations *side
+}
 
 // none are no policies; its hash is zero.
 var none = &Matched{}
@@ -99,33 +103,25 @@ func (s *Set) Match(dp *kinds.DataplaneSpec) *Matched {
 	}
 	m := &Matched{
 		routes:  s.Routes(),
-		clients: map[*model.Kind][]candidate{}, servers: map[*model.Kind][]*model.Object{},
+		clients: map[*model.Kind]clientSide{}, servers: map[*model.Kind][]*model.Object{},
 		tagSets: tagSets(dp),
 	}
 	var hs []model.Hash
 	take := func(r model.Row) { hs = append(hs, r.Hash, born(r)) }
 	for _, k := range Kinds() {
-		if k == TrafficTrace || k == kinds.ProxyTemplate {
-			continue
+		switch x := s.kinds[k]; k {
+		case TrafficTrace:
+			m.trace = x.selecting(k, m.tagSets, take)
+		case kinds.ProxyTemplate:
+			m.template = x.selecting(k, m.tagSets, take)
+		default:
+			m.addClients(k, x, take)
+			m.addServers(k, x, take)
 		}
-		for _, row := range s.tables[k].Rows() {
-			if m.add(k, row.Object) {
-				take(row)
-			}
-		}
-	}
-	trace := s.selecting(TrafficTrace, m.tagSets, func(o *model.Object) []kinds.Selector { return model.Spec[TrafficTraceSpec](o).Selectors })
-	if trace.Object != nil {
-		m.trace = trace.Object
-		take(trace)
-	}
-	template := s.selecting(kinds.ProxyTemplate, m.tagSets, func(o *model.Object) []kinds.Selector { return model.Spec[kinds.ProxyTemplateSpec](o).Selectors })
-	if template.Object != nil {
-		m.template = template.Object
-		take(template)
 	}
 	if m.routes {
-		hs = append(hs, model.HashOf([]byte("routes")))
+		m.permissions = s.kinds[TrafficPermission].table
+		hs = append(hs, s.kinds[TrafficPermission].hash, model.HashOf([]byte("routes")))
 	}
 	if len(hs) == 0 {
 		return none
@@ -134,40 +130,53 @@ func (s *Set) Match(dp *kinds.DataplaneSpec) *Matched {
 	return m
 }
 
-// add tells whether a policy matters to the proxy, and keeps it.
-func (m *Matched) add(k *model.Kind, o *model.Object) bool {
-	ends := o.Spec.(connected).ends()
-	used := false
-	if k != TrafficPermission && k != FaultInjection {
-		if from, ok := kinds.BestMatch(ends.Sources, m.tagSets...); ok {
-			m.clients[k] = append(m.clients[k], candidate{o, from})
-			used = true
+// addClients keeps the policies of a kind whose sources select the proxy.
+func (m *Matched) addClients(k *model.Kind, x *index, take func(model.Row)) {
+	if k == TrafficPermission || k == FaultInjection {
+		return // they are about servers only
+	}
+	side := clientSide{destinations: &x.destinations}
+	for _, i := range x.sources.rows(m.tagSets...) {
+		row := x.table.Rows()[i]
+		if from, ok := kinds.BestMatch(row.Spec.(connected).ends().Sources, m.tagSets...); ok {
+			side.list = append(side.list, candidate{row.Object, from, i})
+			take(row)
 		}
 	}
-	if k == TrafficPermission || k == FaultInjection || k == RateLimit {
-		if _, ok := kinds.BestMatch(ends.Destinations, m.tagSets...); ok {
-			m.servers[k] = append(m.servers[k], o)
-			used = true
-		}
+	if len(side.list) > 0 {
+		m.clients[k] = side
 	}
-	if k == TrafficPermission && m.routes {
-		m.permissions = append(m.permissions, o)
-		used = true
-	}
-	return used
 }
 
-// selecting returns the most specific object of a kind that selects a proxy.
-func (s *Set) selecting(k *model.Kind, tags []map[string]string, selectors func(o *model.Object) []kinds.Selector) model.Row {
+// addServers keeps the policies of a kind whose destinations select an inbound.
+func (m *Matched) addServers(k *model.Kind, x *index, take func(model.Row)) {
+	if k != TrafficPermission && k != FaultInjection && k != RateLimit {
+		return
+	}
+	for _, i := range x.destinations.rows(m.tagSets...) {
+		row := x.table.Rows()[i]
+		if _, ok := kinds.BestMatch(row.Spec.(connected).ends().Destinations, m.tagSets...); ok {
+			m.servers[k] = append(m.servers[k], row.Object)
+			take(row)
+		}
+	}
+}
+
+// selecting returns the most specific object that selects a proxy, nil if none does.
+func (x *index) selecting(k *model.Kind, tags []map[string]string, take func(model.Row)) *model.Object {
 	var best model.Row
 	var how kinds.Specificity
-	for _, row := range s.tables[k].Rows() {
-		sp, ok := kinds.BestMatch(selectors(row.Object), tags...)
+	for _, i := range x.subjects.rows(tags...) {
+		row := x.table.Rows()[i]
+		sp, ok := kinds.BestMatch(subjects(k, row.Object), tags...)
 		if ok && (best.Object == nil || kinds.CompareMatched(row.Object, best.Object, sp, how) < 0) {
 			best, how = row, sp
 		}
 	}
-	return best
+	if best.Object != nil {
+		take(best)
+	}
+	return best.Object
 }
 
 func tagSets(dp *kinds.DataplaneSpec) []map[string]string {
@@ -190,10 +199,20 @@ func (m *Matched) Routes() bool { return m != nil && m.routes }
 // outbound returns the policy of a kind for a service that the proxy calls, nil
 // if there is none.
 func (m *Matched) outbound(k *model.Kind, service string) *model.Object {
+	side, ok := m.clients[k]
+	if !ok {
+		return nil
+	}
+	called := map[string]string{model.TagService: service}
 	var best *model.Object
 	var how kinds.Specificity
-	for _, c := range m.clients[k] {
-		to, ok := kinds.BestMatch(c.object.Spec.(connected).ends().Destinations, map[string]string{model.TagService: service})
+	for _, row := range side.destinations.rows(called) {
+		i, ok := slices.BinarySearchFunc(side.list, row, func(c candidate, row int) int { return c.row - row })
+		if !ok {
+			continue // its sources do not select the proxy
+		}
+		c := side.list[i]
+		to, ok := kinds.BestMatch(c.object.Spec.(connected).ends().Destinations, called)
 		if !ok {
 			continue
 		}
@@ -211,7 +230,7 @@ func (m *Matched) inbound(k *model.Kind, tags map[string]string) []candidate {
 	var out []candidate
 	for _, o := range m.servers[k] {
 		if to, ok := kinds.BestMatch(o.Spec.(connected).ends().Destinations, tags); ok {
-			out = append(out, candidate{o, to})
+			out = append(out, candidate{object: o, from: to})
 		}
 	}
 	return out
@@ -225,10 +244,10 @@ func (m *Matched) Permits(tags map[string]string) bool {
 	}
 	var best *model.Object
 	var how kinds.Specificity
-	for _, o := range m.permissions {
-		to, ok := kinds.BestMatch(o.Spec.(connected).ends().Destinations, tags)
-		if ok && (best == nil || kinds.CompareMatched(o, best, to, how) < 0) {
-			best, how = o, to
+	for _, row := range m.permissions.Rows() {
+		to, ok := kinds.BestMatch(row.Spec.(connected).ends().Destinations, tags)
+		if ok && (best == nil || kinds.CompareMatched(row.Object, best, to, how) < 0) {
+			best, how = row.Object, to
 		}
 	}
 	if best == nil {

@@ -2,9 +2,12 @@ package legacy
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
@@ -19,7 +22,7 @@ func (w world) Table(k *model.Kind, _ string) *model.Table {
 }
 
 // add adds an object that was made at that second.
-func (w world) add(t *testing.T, k *model.Kind, name string, second int, body string) {
+func (w world) add(t testing.TB, k *model.Kind, name string, second int, body string) {
 	t.Helper()
 	o, err := k.Decode([]byte(fmt.Sprintf(`{"type":%q,"mesh":"m","name":%q,%s}`, k.Name, name, body)))
 	if err != nil {
@@ -153,4 +156,92 @@ func TestShortIntervals(t *testing.T) {
 			t.Errorf("%d in %s: got %v, want %v", tc.num, tc.interval, got, tc.want)
 		}
 	}
+}
+
+// TestIndexFindsAll: what the index finds is what a look at every policy finds.
+func TestIndexFindsAll(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	value := func() string { return []string{"a", "b", "c", kinds.MatchAll}[r.IntN(4)] }
+	tags := func() map[string]string {
+		out := map[string]string{model.TagService: value()}
+		for _, k := range []string{"v", model.TagZone, model.TagProtocol} {
+			if r.IntN(2) == 0 {
+				out[k] = value()
+			}
+		}
+		return out
+	}
+	selectors := func(onlyService bool) []kinds.Selector {
+		var out []kinds.Selector
+		for range 1 + r.IntN(2) {
+			match := tags()
+			if onlyService {
+				match = map[string]string{model.TagService: value()}
+			}
+			out = append(out, kinds.Selector{Match: match})
+		}
+		return out
+	}
+	w := world{}
+	put := func(k *model.Kind, i int, spec any) {
+		o := k.Make("m", fmt.Sprintf("p-%03d", i))
+		o.Spec, o.Meta.Created = spec, time.Unix(int64(r.IntN(5)), 0)
+		w[k] = append(w[k], model.Row{Object: o, Hash: model.HashOf([]byte(o.Meta.Name))})
+	}
+	for i := range 60 {
+		put(Timeout, i, &TimeoutSpec{Connections: Connections{Sources: selectors(false), Destinations: selectors(true)}})
+		put(TrafficPermission, i, &TrafficPermissionSpec{Connections: Connections{Sources: selectors(false), Destinations: selectors(false)}})
+		put(TrafficTrace, i, &TrafficTraceSpec{Selectors: selectors(false)})
+	}
+	s := NewSet(w, "m", nil)
+	for range 200 {
+		own := tags()
+		for k, v := range own {
+			if v == kinds.MatchAll {
+				own[k] = "d"
+			}
+		}
+		m := s.Match(proxy(own))
+		for _, service := range []string{"a", "b", "d"} {
+			want := winner(w[Timeout], func(o *model.Object) (kinds.Specificity, bool) {
+				return model.Spec[TimeoutSpec](o).Between([]map[string]string{own}, map[string]string{model.TagService: service})
+			})
+			if got := m.outbound(Timeout, service); got != want {
+				t.Fatalf("proxy %v calls %s: got %+v, want %+v", own, service, got, want)
+			}
+		}
+		var want []string
+		for _, row := range w[TrafficPermission] {
+			if _, ok := kinds.BestMatch(model.Spec[TrafficPermissionSpec](row.Object).Destinations, own); ok {
+				want = append(want, row.Meta.Name)
+			}
+		}
+		var got []string
+		for _, c := range m.inbound(TrafficPermission, own) {
+			got = append(got, c.object.Meta.Name)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Fatalf("permissions of %v (-want +got):\n%s", own, d)
+		}
+		trace := winner(w[TrafficTrace], func(o *model.Object) (kinds.Specificity, bool) {
+			return kinds.BestMatch(model.Spec[TrafficTraceSpec](o).Selectors, own)
+		})
+		if m.trace != trace {
+			t.Fatalf("trace of %v: got %+v, want %+v", own, m.trace, trace)
+		}
+	}
+}
+
+// winner is the strongest of those that match, by a look at every one.
+func winner(rows []model.Row, match func(*model.Object) (kinds.Specificity, bool)) *model.Object {
+	var best *model.Object
+	var how kinds.Specificity
+	for _, row := range rows {
+		if sp, ok := match(row.Object); ok && (best == nil || kinds.CompareMatched(row.Object, best, sp, how) < 0) {
+			best, how = row.Object, sp
+		}
+	}
+	return best
 }
