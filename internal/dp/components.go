@@ -207,12 +207,8 @@ func (p *proxy) openEnvoy(_ context.Context, s *service) error {
 	if level == "" {
 		level = p.deps.LogLevel
 	}
-	hidden := ""
-	if p.envoy.Compatible { // older ones may not know the filter that it takes
-		hidden = string(p.token.text)
-	}
 	e, err := envoy.Prepare(envoy.Options{
-		Path: p.envoyPath, ConfigDir: p.dirs.config, Bootstrap: p.response.Bootstrap, Token: hidden,
+		Path: p.envoyPath, ConfigDir: p.dirs.config, Bootstrap: p.response.Bootstrap,
 		DrainTime: p.config.Dataplane.DrainTime.Duration,
 		LogLevel:  level, ComponentLogLevel: p.config.Runtime.EnvoyComponentLogLevel,
 		Concurrency: p.config.Runtime.Concurrency,
