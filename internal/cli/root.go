@@ -65,7 +65,7 @@ func Command(a *App) *cobra.Command {
 	root.SetErr(a.Err)
 	root.AddCommand(a.configCommand(), a.getCommand(), a.applyCommand(), a.deleteCommand(), a.inspectCommand(), a.explainCommand(),
 		a.exportCommand(), a.generateCommand(), a.completionCommand(), a.versionCommand(),
-		a.installCommand(), a.uninstallCommand())
+		a.installCommand(), a.uninstallCommand(), a.renderCommand())
 	return root
 }
 

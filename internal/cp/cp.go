@@ -24,14 +24,13 @@ import (
 	"weft/internal/cp/defaults"
 	"weft/internal/cp/diagnostics"
 	"weft/internal/cp/engine"
-	"weft/internal/cp/envoy"
 	"weft/internal/cp/envoyadmin"
 	"weft/internal/cp/identity"
 	"weft/internal/cp/insight"
 	"weft/internal/cp/state"
 	"weft/internal/cp/store"
 	"weft/internal/cp/store/sealed"
-	"weft/internal/cp/view"
+	"weft/internal/cp/whatif"
 	"weft/internal/logging"
 	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/model"
@@ -49,6 +48,7 @@ type Host struct {
 // parts is everything of a running control plane that others need.
 type parts struct {
 	*config.Config
+	set       whatif.Settings // what of the settings decides what becomes of objects
 	host      Host
 	log       *slog.Logger
 	instance  string
@@ -105,9 +105,7 @@ func Run(ctx context.Context, c *config.Config, host Host, log *slog.Logger) err
 	if p.identities != nil {
 		run("identities", p.identities.Run)
 	}
-	if err := p.leaderTasks(); err != nil {
-		return err
-	}
+	p.leaderTasks()
 	run("leader election", p.elector.Run)
 	for _, s := range servers {
 		run(s.name, s.run)
@@ -136,6 +134,9 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	if p.registry, p.metrics, err = diagnostics.NewRegistry(diagnostics.ZoneOf(c.IsGlobal(), c.Multizone.Zone.Name)); err != nil {
 		return nil, fmt.Errorf("set up metrics: %w", err)
 	}
+	if p.set, err = whatif.SettingsOf(c); err != nil {
+		return nil, err
+	}
 	if p.codec, err = newCodec(c.Store.Encryption); err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	}
 	p.keeper = &identity.Keeper{Store: p.store, State: p.state, Log: logging.Named(log, "identity"), Now: host.Now}
 	p.engine = engine.New(engine.Deps{
-		State: p.actual, Actual: p.actual.Tables, Settings: p.settings(), Kinds: catalog.ByName, Identities: p.identities,
+		State: p.actual, Actual: p.actual.Tables, Settings: p.set.View, Kinds: catalog.ByName, Identities: p.identities,
 		Log: logging.Named(log, "engine"), Metrics: p.metrics, Now: host.Now,
 	})
 	if p.tokens, err = auth.NewTokens(auth.OptionsOf(c), p.store, logging.Named(log, "auth"), host.Now); err != nil {
@@ -169,7 +170,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	p.gate = &admit.Gate{
 		Reader: p.store, Global: c.IsGlobal(), Federated: c.IsFederatedZone(), Zone: p.zone(),
 		ReadOnly: c.APIServer.ReadOnly, AnyOrigin: c.Multizone.Zone.DisableOriginLabelValidation,
-		UnsafeDelete: c.Store.UnsafeDelete, ReadFile: os.ReadFile, Native: checkPatches,
+		UnsafeDelete: c.Store.UnsafeDelete, ReadFile: os.ReadFile, Native: whatif.CheckPatches,
 	}
 	p.cluster = &clusterID{store: p.store}
 	p.admin = envoyadmin.NewAuthority(p.store, logging.Named(log, "envoy-admin"), host.Now)
@@ -203,32 +204,8 @@ func (p *parts) zone() string {
 	return p.Multizone.Zone.Name
 }
 
-// settings are what proxies depend on.
-func (p *parts) settings() view.Settings {
-	return view.Settings{
-		Zone: p.zone(), InternalCIDRs: p.IPAM.KnownInternalCIDRs,
-		DNSDomain: p.DNSServer.Domain, ServiceVIPPort: uint32(p.DNSServer.ServiceVIPPort), ServiceVIPs: p.DNSServer.ServiceVIPEnabled,
-		AutoReachable: p.Experimental.AutoReachableServices,
-		Policies:      catalog.Policies,
-	}
-}
-
-// checkPatches finds patches that are no Envoy resources.
-func checkPatches(o *model.Object, v *model.Violations) {
-	for _, p := range catalog.Policies {
-		if p.Kind != o.Kind {
-			continue
-		}
-		for _, pt := range p.Patches(o) {
-			if err := envoy.CheckPatch(pt.Patch); err != nil {
-				v.At(pt.Path...).Add("is no valid Envoy resource: %v", err)
-			}
-		}
-	}
-}
-
 func (p *parts) initialPolicies(mesh *model.Object) []*model.Object {
-	out, err := admit.Initial{Kind: catalog.ByName, Routing: p.Defaults.CreateMeshRoutingResources}.Policies(mesh)
+	out, err := p.set.Initial.Policies(mesh)
 	if err != nil {
 		p.log.Error("the first policies of a mesh cannot be made", "mesh", mesh.Meta.Name, "error", err)
 	}

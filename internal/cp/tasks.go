@@ -2,8 +2,6 @@ package cp
 
 import (
 	"context"
-	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -20,7 +18,7 @@ import (
 )
 
 // leaderTasks registers what must be done by one instance only.
-func (p *parts) leaderTasks() error {
+func (p *parts) leaderTasks() {
 	on := p.elector.OnLeader
 	on("cluster id", p.cluster.ensure)
 	on("default objects", p.maker.Ensure)
@@ -29,7 +27,7 @@ func (p *parts) leaderTasks() error {
 		on("certificate authorities", p.keeper.Run)
 	}
 	if p.IsGlobal() {
-		return nil
+		return
 	}
 	on("envoy admin authority", p.admin.Ensure)
 	hold := identity.HoldAlone
@@ -39,18 +37,13 @@ func (p *parts) leaderTasks() error {
 	on("trust", (&identity.Switcher{
 		Store: p.store, State: p.state, Authorities: p.identities, Hold: hold, Log: logging.Named(p.log, "identity"), Now: p.host.Now,
 	}).Run)
-	cidr, err := netip.ParsePrefix(p.DNSServer.CIDR)
-	if err != nil {
-		return fmt.Errorf("dnsServer.CIDR: %w", err)
-	}
 	on("virtual addresses", (&vip.Task{
-		Store: p.store, State: p.state, Zone: p.zone(), CIDR: cidr, Log: logging.Named(p.log, "vip"), Now: p.host.Now,
+		Store: p.store, State: p.state, Zone: p.zone(), CIDR: p.set.VIPs, Log: logging.Named(p.log, "vip"), Now: p.host.Now,
 	}).Run)
-	services, err := p.servicesTask()
-	if err != nil {
-		return err
-	}
-	on("services", services.Run)
+	// Which parts of it run follows from the kinds that are enabled.
+	set := p.set.Services
+	set.Log = logging.Named(p.log, "services")
+	on("services", (&services.Task{Settings: set, Store: p.store, Snapshots: p.actual, Now: p.host.Now, Metrics: p.metrics}).Run)
 	on("dead connections", (&insight.Finalizer{
 		Store: p.store, IdleTimeout: p.Metrics.Dataplane.IdleTimeout, Log: logging.Named(p.log, "insight"), Now: p.host.Now,
 	}).Run)
@@ -58,43 +51,6 @@ func (p *parts) leaderTasks() error {
 		Store: p.store, Dataplanes: p.Runtime.Universal.DataplaneCleanupAge, ZoneProxies: p.Runtime.Universal.ZoneResourceCleanupAge,
 		Log: logging.Named(p.log, "insight"), Now: p.host.Now,
 	}).Run)
-	return nil
-}
-
-// servicesTask keeps the services that are objects. Which parts of it run follows
-// from the kinds that are enabled.
-func (p *parts) servicesTask() (*services.Task, error) {
-	enabled := func(kind *model.Kind) bool { return slices.Contains(p.CoreResources.Enabled, kind.Plural) }
-	t := &services.Task{
-		Settings: services.Settings{
-			Zone:      p.zone(),
-			Generate:  p.Environment == config.Universal && enabled(kinds.MeshService),
-			Addresses: enabled(kinds.MeshService), Hostnames: enabled(kinds.HostnameGenerator),
-			GracePeriod: p.MeshService.DeletionGracePeriod, Log: logging.Named(p.log, "services"),
-		},
-		Store: p.store, Snapshots: p.actual, Now: p.host.Now, Metrics: p.metrics,
-	}
-	ranges := []struct {
-		path, text string
-		to         *netip.Prefix
-	}{
-		{"ipam.meshService.cidr", p.IPAM.MeshService.CIDR, &t.MeshServices},
-		{"ipam.meshExternalService.cidr", p.IPAM.MeshExternalService.CIDR, &t.ExternalServices},
-		{"ipam.meshMultiZoneService.cidr", p.IPAM.MeshMultiZoneService.CIDR, &t.MeshMultiZoneServices},
-	}
-	for i, r := range ranges {
-		cidr, err := netip.ParsePrefix(r.text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", r.path, err)
-		}
-		for _, o := range ranges[:i] {
-			if o.to.Overlaps(cidr) {
-				return nil, fmt.Errorf("%s: %s overlaps with %s of %s, so that two services could get one address; give each a range of its own", r.path, cidr, o.to, o.path)
-			}
-		}
-		*r.to = cidr
-	}
-	return t, nil
 }
 
 // awaitDefaults waits until the objects are there that every client counts on:

@@ -102,7 +102,7 @@ func (m *Maker) ensure(ctx context.Context) error {
 		return err
 	}
 	if !m.SkipGenerators {
-		for _, g := range m.generators() {
+		for _, g := range Generators(m.Zone, m.Kubernetes) {
 			if _, err := m.create(ctx, g); err != nil {
 				return err
 			}

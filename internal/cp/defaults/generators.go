@@ -5,9 +5,10 @@ import (
 	"weft/internal/mesh/model"
 )
 
-// generators returns the hostname generators of this kind of control plane.
-func (m *Maker) generators() []*model.Object {
-	if m.Zone == "" {
+// Generators returns the hostname generators of a control plane: the one of a zone, or the global one if there is
+// no zone.
+func Generators(zone string, kubernetes bool) []*model.Object {
+	if zone == "" {
 		return globalGenerators()
 	}
 	origin := map[string]string{model.LabelOrigin: model.OriginZone}
@@ -15,7 +16,7 @@ func (m *Maker) generators() []*model.Object {
 		generator("local-mesh-external-service", "{{ .DisplayName }}.extsvc.mesh.local",
 			kinds.HostnameSelector{MeshExternalService: &kinds.LabelSelector{MatchLabels: origin}}),
 	}
-	if !m.Kubernetes {
+	if !kubernetes {
 		out = append(out, generator("local-universal-mesh-service", "{{ .DisplayName }}.svc.mesh.local",
 			kinds.HostnameSelector{MeshService: &kinds.LabelSelector{MatchLabels: origin}}))
 	}

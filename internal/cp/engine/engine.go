@@ -24,10 +24,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weft/internal/cp/identity"
+	"weft/internal/cp/preview"
 	"weft/internal/cp/state"
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
-	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
@@ -63,7 +63,7 @@ type Engine struct {
 	metrics *metrics
 	queue   *queue
 	intern  *intern
-	make    maker
+	make    preview.Maker // tests replace it
 
 	mu      sync.Mutex
 	meshes  map[string]*mesh
@@ -82,7 +82,7 @@ func New(d Deps) *Engine {
 		metrics: newMetrics(d.Metrics),
 		queue:   newQueue(),
 		intern:  newIntern(),
-		make:    construct,
+		make:    preview.Make,
 		meshes:  map[string]*mesh{},
 		proxies: map[model.Key]*proxy{},
 		moved:   make(chan struct{}),
@@ -272,38 +272,14 @@ func (e *Engine) Settled(ctx context.Context, rev uint64) error {
 	}
 }
 
-// Preview is what a proxy's configuration looks like without sending it.
-type Preview struct {
-	Inputs      *view.Inputs
-	Proxy       *ir.Proxy
-	Resources   []*xds.Resource
-	Assignments []*xds.Resource
-	view        *view.Mesh
-}
-
-// Endpoints returns the endpoints that a reference of the proxy stands for.
-func (p *Preview) Endpoints(ref ir.EndpointsRef) []ir.Endpoint { return p.view.Endpoints(ref) }
-
 // Preview builds a proxy from the tables given, which may differ from the
 // current ones ("what if"). It returns false if the tables do not hold it.
-func (e *Engine) Preview(t model.Tables, key model.Key, md view.Metadata) (*Preview, bool, error) {
+func (e *Engine) Preview(t model.Tables, key model.Key, md view.Metadata) (*preview.Preview, bool, error) {
 	if e.Actual != nil {
 		t = e.Actual(t)
 	}
 	v := e.mesh(key.Mesh).current().Next(t)
-	in, ok := v.For(e.Kinds(key.Kind), key.Name, md)
-	if !ok {
-		return nil, false, nil
-	}
-	p, rs, refs, err := e.make(in)
-	if err != nil {
-		return nil, true, err
-	}
-	out := &Preview{Inputs: in, Proxy: p, Resources: rs, view: v}
-	for _, ref := range refs {
-		out.Assignments = append(out.Assignments, assignment(v, ref))
-	}
-	return out, true, nil
+	return preview.Of(v, e.Kinds(key.Kind), key.Name, md, e.make)
 }
 
 // Metadata returns what a connected proxy told about itself.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"weft/internal/cp/preview"
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/ir"
@@ -216,7 +217,7 @@ func (w *world) compareWithColdStart(log []string) {
 			continue // its object is gone: it keeps what it had
 		}
 		want := map[string]string{}
-		_, rs, refs, err := construct(in)
+		_, rs, refs, err := preview.Make(in)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -224,7 +225,7 @@ func (w *world) compareWithColdStart(log []string) {
 			want[fmt.Sprint(r.Type, " ", r.Name)] = r.Version.String()
 		}
 		for _, ref := range refs {
-			want[fmt.Sprint(xds.Endpoints, " ", ref.Name)] = assignment(cold, ref).Version.String()
+			want[fmt.Sprint(xds.Endpoints, " ", ref.Name)] = preview.Assignment(cold, ref).Version.String()
 		}
 		if d := cmp.Diff(want, s.contents()); d != "" {
 			w.t.Errorf("%s differs from a cold start (-cold +engine):\n%s\nscript: %s", key, d, strings.Join(log, ", "))

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"weft/internal/cp/preview"
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/ir"
@@ -51,7 +52,7 @@ func (m *mesh) advance(t model.Tables, at time.Time) (rebuild bool) {
 	var out []publication
 	for _, dest := range next.ChangedEndpoints(old) {
 		for ref, h := range m.refs[dest] {
-			out = append(out, publication{h.live, assignment(next, ref)})
+			out = append(out, publication{h.live, preview.Assignment(next, ref)})
 		}
 	}
 	m.mu.Unlock()
@@ -74,7 +75,7 @@ func (m *mesh) hold(refs []ir.EndpointsRef, in *intern) map[string]*xds.Live {
 		}
 		h := byRef[ref]
 		if h == nil {
-			h = &held{live: xds.NewLive(in.of(assignment(m.view, ref)))}
+			h = &held{live: xds.NewLive(in.of(preview.Assignment(m.view, ref)))}
 			byRef[ref] = h
 		}
 		h.count++

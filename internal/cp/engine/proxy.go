@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"weft/internal/cp/build"
 	"weft/internal/cp/envoy"
 	"weft/internal/cp/identity"
 	"weft/internal/cp/view"
@@ -106,22 +105,4 @@ func (p *proxy) publish(set *xds.Set, secrets []*xds.Resource, at time.Time) {
 	set.Changed = at
 	p.set, p.secrets = set, secrets
 	p.sink.Publish(set)
-}
-
-// maker is the way from inputs to resources; tests replace it.
-type maker func(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error)
-
-// construct is the pure way from inputs to resources.
-func construct(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
-	p := build.Proxy(in)
-	rs, refs, err := envoy.Resources(p)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("translate proxy %s/%s: %w", p.ID.Mesh, p.ID.Name, err)
-	}
-	return p, rs, refs, nil
-}
-
-// assignment encodes the endpoints of a ref as a view knows them.
-func assignment(v *view.Mesh, ref ir.EndpointsRef) *xds.Resource {
-	return envoy.Assignment(ref, v.Endpoints(ref))
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/cp/preview"
 	"weft/internal/cp/services"
 	"weft/internal/cp/view"
 	"weft/internal/cp/vip"
@@ -98,12 +99,12 @@ func reachBuild(t testing.TB, v *view.Mesh) (resources, bytes int) {
 	if !ok {
 		t.Fatal("there is no client")
 	}
-	_, rs, refs, err := construct(in)
+	_, rs, refs, err := preview.Make(in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, ref := range refs {
-		rs = append(rs, assignment(v, ref))
+		rs = append(rs, preview.Assignment(v, ref))
 	}
 	for _, r := range rs {
 		bytes += len(r.Body)

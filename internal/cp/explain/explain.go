@@ -13,7 +13,7 @@ import (
 	"weft/internal/mesh/policy"
 )
 
-// Subject is a proxy that is asked about. *engine.Preview has what it takes.
+// Subject is a proxy that is asked about. *preview.Preview has what it takes.
 type Subject struct {
 	Inputs *view.Inputs
 	Proxy  *ir.Proxy

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"weft/internal/cp/engine"
 	"weft/internal/cp/envoy"
+	"weft/internal/cp/preview"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
@@ -16,7 +16,7 @@ type Config map[string]map[string]json.RawMessage
 
 // ConfigOf returns everything that a proxy would get. Certificates have their own
 // clock and are not issued for looking at them: placeholders stand for them.
-func ConfigOf(p *engine.Preview) (Config, error) {
+func ConfigOf(p *preview.Preview) (Config, error) {
 	rs := append(p.Resources[:len(p.Resources):len(p.Resources)], p.Assignments...)
 	if id := envoy.IdentityNeeds(p.Proxy); id != nil {
 		own, err := envoy.Identity(id.Mesh, []byte("CERT"), []byte("KEY"))

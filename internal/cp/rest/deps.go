@@ -10,7 +10,7 @@ import (
 	"weft/internal/config"
 	"weft/internal/cp/auth"
 	"weft/internal/cp/diagnostics"
-	"weft/internal/cp/engine"
+	"weft/internal/cp/preview"
 	"weft/internal/cp/store"
 	"weft/internal/cp/view"
 	"weft/internal/mesh/model"
@@ -48,7 +48,7 @@ type Gate interface {
 
 // Previewer says how a proxy would be configured. *engine.Engine is one.
 type Previewer interface {
-	Preview(t model.Tables, key model.Key, md view.Metadata) (*engine.Preview, bool, error)
+	Preview(t model.Tables, key model.Key, md view.Metadata) (*preview.Preview, bool, error)
 }
 
 // Admin asks the administration of Envoys. *envoyadmin.Client is one.

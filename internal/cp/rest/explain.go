@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"strings"
 
-	"weft/internal/cp/engine"
 	"weft/internal/cp/explain"
+	"weft/internal/cp/preview"
 	"weft/internal/cp/view"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
@@ -81,7 +81,7 @@ func (s *Server) explainRequest(c *call) (*reply, error) {
 	return ok(a), nil
 }
 
-func subject(p *engine.Preview) explain.Subject {
+func subject(p *preview.Preview) explain.Subject {
 	return explain.Subject{Inputs: p.Inputs, Proxy: p.Proxy, Endpoints: p.Endpoints}
 }
 

@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"strings"
 
-	"weft/internal/cp/engine"
 	"weft/internal/cp/inspect"
+	"weft/internal/cp/preview"
 	"weft/internal/cp/view"
 	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/ir"
@@ -85,7 +85,7 @@ func (s *Server) configOf(t model.Tables, key model.Key) (inspect.Config, error)
 	return inspect.ConfigOf(p)
 }
 
-func (s *Server) preview(t model.Tables, key model.Key, md view.Metadata) (*engine.Preview, error) {
+func (s *Server) preview(t model.Tables, key model.Key, md view.Metadata) (*preview.Preview, error) {
 	p, exists, err := s.Engine.Preview(t, key, md)
 	if err != nil {
 		return nil, fmt.Errorf("preview %s: %w", key, err)

@@ -17,7 +17,7 @@ func Settle(objects []*model.Object, s Settings, now time.Time) []*model.Object 
 	}
 	r := &run{Task: &Task{Settings: s}, meshes: map[string]*mesh{}}
 	for version := uint64(1); ; version++ {
-		r.follow(tablesOf(objects), now)
+		r.follow(model.NewTables(objects...), now)
 		if r.pools == nil {
 			r.pools = r.newPools(now, map[string]vip.Mark{})
 		}
@@ -56,31 +56,4 @@ func apply(objects []*model.Object, w write, now time.Time, version uint64) []*m
 		out = append(out, &n)
 	}
 	return out
-}
-
-// tables are the objects of one moment.
-type tables map[[2]string]*model.Table
-
-func tablesOf(objects []*model.Object) tables {
-	rows := map[[2]string][]model.Row{}
-	for _, o := range objects {
-		k := [2]string{o.Kind.Name, o.Meta.Mesh}
-		rows[k] = append(rows[k], model.Row{Object: o, Hash: model.ContentHash(o)})
-	}
-	t := tables{}
-	for k, r := range rows {
-		t[k] = model.NewTable(r)
-	}
-	return t
-}
-
-// Table implements model.Tables.
-func (t tables) Table(kind *model.Kind, mesh string) *model.Table {
-	if kind.Scope == model.Global {
-		mesh = ""
-	}
-	if x := t[[2]string{kind.Name, mesh}]; x != nil {
-		return x
-	}
-	return model.EmptyTable
 }

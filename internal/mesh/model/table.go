@@ -128,3 +128,33 @@ func (t *Table) Diff(before *Table, f func(old, now Row)) {
 type Tables interface {
 	Table(kind *Kind, mesh string) *Table
 }
+
+// ObjectTables are the tables of some objects.
+type ObjectTables map[objectTable]*Table
+
+type objectTable struct{ kind, mesh string }
+
+// NewTables returns the tables of objects.
+func NewTables(objects ...*Object) ObjectTables {
+	rows := map[objectTable][]Row{}
+	for _, o := range objects {
+		k := objectTable{o.Kind.Name, o.Meta.Mesh}
+		rows[k] = append(rows[k], Row{Object: o, Hash: ContentHash(o)})
+	}
+	t := make(ObjectTables, len(rows))
+	for k, r := range rows {
+		t[k] = NewTable(r)
+	}
+	return t
+}
+
+// Table implements Tables.
+func (t ObjectTables) Table(kind *Kind, mesh string) *Table {
+	if kind.Scope == Global {
+		mesh = ""
+	}
+	if x := t[objectTable{kind.Name, mesh}]; x != nil {
+		return x
+	}
+	return EmptyTable
+}

@@ -22,34 +22,10 @@ import (
 )
 
 // Tables are objects as the view sees them.
-type Tables map[tableKey]*model.Table
-
-type tableKey struct{ kind, mesh string }
-
-// Table returns the objects of a kind in a mesh.
-func (t Tables) Table(kind *model.Kind, mesh string) *model.Table {
-	if kind.Scope == model.Global {
-		mesh = ""
-	}
-	if x := t[tableKey{kind.Name, mesh}]; x != nil {
-		return x
-	}
-	return model.EmptyTable
-}
+type Tables = model.ObjectTables
 
 // NewTables returns tables of objects.
-func NewTables(objects ...*model.Object) Tables {
-	rows := map[tableKey][]model.Row{}
-	for _, o := range objects {
-		k := tableKey{o.Kind.Name, o.Meta.Mesh}
-		rows[k] = append(rows[k], model.Row{Object: o, Hash: model.ContentHash(o)})
-	}
-	t := Tables{}
-	for k, r := range rows {
-		t[k] = model.NewTable(r)
-	}
-	return t
-}
+func NewTables(objects ...*model.Object) Tables { return model.NewTables(objects...) }
 
 // Inputs plays the documents of a file through the gate of a zone called
 // "default", one after the other, with the policies that a new mesh gets. What
