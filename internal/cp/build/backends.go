@@ -221,7 +221,7 @@ func (x *backends) outside(c *ir.Cluster, list []view.Outside) {
 // clientTLS secures connections to proxies of the mesh; nil = plain text.
 func (x *backends) clientTLS(d *view.Destination, tags map[string]string) *ir.ClientTLS {
 	m := x.b.in.Mesh
-	if !m.MTLS || (m.TLSMode == ir.TLSPermissive && !d.TLSReady) {
+	if !m.MTLS || m.Leaving == kinds.LeavingPlain || (m.TLSMode == ir.TLSPermissive && !d.TLSReady) {
 		return nil
 	}
 	t := &ir.ClientTLS{

@@ -39,6 +39,7 @@ func Proxy(in *view.Inputs) *ir.Proxy {
 	legacy.Dress(b.p, in.Legacy, b.legacyEnv(env))
 	policy.Dress(b.p, in.Policies, env, in.Memo)
 	legacy.Patch(b.p, in.Legacy)
+	b.open()
 	b.limits()
 	return b.p
 }
@@ -83,7 +84,20 @@ func (b *builder) internalCIDRs() []string {
 // identity says what the proxy proves itself with.
 func (b *builder) identity() {
 	if b.in.Mesh.MTLS {
-		b.p.Identity = &ir.Identity{Mesh: b.in.ID.Mesh, Services: b.spec.Services()}
+		b.p.Identity = &ir.Identity{Mesh: b.in.ID.Mesh, Services: b.spec.Services(), Keep: b.in.Mesh.Leaving != ""}
+	}
+}
+
+// open makes inbounds accept plain text while mutual TLS is being turned off,
+// whatever MeshTLS says.
+func (b *builder) open() {
+	if b.in.Mesh.Leaving == "" {
+		return
+	}
+	for _, in := range b.p.Inbounds {
+		if in.TLS != nil {
+			in.TLS.Mode = ir.TLSPermissive
+		}
 	}
 }
 

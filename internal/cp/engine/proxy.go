@@ -86,7 +86,9 @@ func (e *Engine) refresh(p *proxy, at time.Time) {
 	p.refs, p.fp, p.built = refs, fp, true
 	p.need, p.tags = envoy.IdentityNeeds(made), made.Tags
 	secrets := p.newestSecrets()
-	p.publish(xds.NewSet(rs, live).With(xds.Secret, secrets), secrets, at)
+	set := xds.NewSet(rs, live).With(xds.Secret, secrets)
+	set.Stage = string(in.Mesh.Leaving)
+	p.publish(set, secrets, at)
 	e.metrics.built(p.md.ProxyType, "changed", e.Now().Sub(start))
 }
 

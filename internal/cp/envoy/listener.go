@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tlsinspector "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -85,9 +87,17 @@ func inboundListener(p *ir.Proxy, in *ir.Inbound) (*listener.Listener, error) {
 			return nil, err
 		}
 		out.ListenerFilters = append(out.ListenerFilters, f)
+		if in.HTTP == nil { // the server may speak first: then there is nothing to tell by
+			out.ListenerFiltersTimeout = durationpb.New(silence)
+			out.ContinueOnListenerFiltersTimeout = true
+		}
 	}
 	return out, nil
 }
+
+// silence is after how long a connection of which nothing came counts as plain
+// text: who speaks TLS speaks first.
+const silence = time.Second
 
 // chainKind is one of the ways in which clients may talk to an inbound.
 type chainKind struct {

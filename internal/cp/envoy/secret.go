@@ -31,7 +31,7 @@ func Authority(name string, roots ...[]byte) (*xds.Resource, error) {
 // IdentityNeeds returns what a proxy needs to prove itself with; nil if nothing
 // of it does: then no certificate has to be issued.
 func IdentityNeeds(p *ir.Proxy) *ir.Identity {
-	if p.Identity == nil || !provesItself(p) {
+	if p.Identity == nil || !p.Identity.Keep && !provesItself(p) {
 		return nil
 	}
 	id := *p.Identity

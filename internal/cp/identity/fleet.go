@@ -43,6 +43,24 @@ func (f *fleet) distrust(id string) []string {
 
 func (f *fleet) allTrust(id string) bool { return len(f.distrust(id)) == 0 }
 
+// notAt lists the proxies with mutual TLS that have not come to a stage of leaving it.
+func (f *fleet) notAt(stage kinds.LeavingStage) []string {
+	var out []string
+	f.each(func(name string, i *kinds.DataplaneInsightSpec, present bool) {
+		if present && i.MTLS != nil && i.MTLS.Leaving != stage {
+			out = append(out, name)
+		}
+	})
+	return out
+}
+
+// secured tells whether some proxy that is present has mutual TLS.
+func (f *fleet) secured() bool {
+	found := false
+	f.each(func(_ string, i *kinds.DataplaneInsightSpec, present bool) { found = found || present && i.MTLS != nil })
+	return found
+}
+
 // issuedByOthers lists the proxies whose certificate is not of the authority.
 func (f *fleet) issuedByOthers(id string) []string {
 	var out []string

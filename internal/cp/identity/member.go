@@ -190,10 +190,18 @@ func (m *Member) Holds(h xds.Holding) {
 			}
 		}
 	}
-	if cert == nil || !known {
-		return // what it holds is about to be replaced
+	stage := kinds.LeavingStage(h.Stage)
+	switch {
+	case cert != nil && known:
+		d := describe(cert, trusted)
+		d.Leaving = stage
+		m.report(d)
+	case m.reported != nil && m.reported.Leaving != stage:
+		// Its secrets are about to be replaced, or nothing uses them any more.
+		d := *m.reported
+		d.Leaving = stage
+		m.report(&d)
 	}
-	m.report(describe(cert, trusted))
 }
 
 func describe(c *issued, trusted []kinds.TrustedCA) *kinds.DataplaneMTLS {
@@ -216,7 +224,7 @@ func (m *Member) report(d *kinds.DataplaneMTLS) {
 	if m.s.d.Record == nil || m.told && old == nil && d == nil {
 		return
 	}
-	if old != nil && d != nil && old.CertificateRegenerations == d.CertificateRegenerations &&
+	if old != nil && d != nil && old.CertificateRegenerations == d.CertificateRegenerations && old.Leaving == d.Leaving &&
 		slices.Equal(old.SupportedAuthorities, d.SupportedAuthorities) && slices.Equal(old.SupportedBackends, d.SupportedBackends) {
 		return
 	}

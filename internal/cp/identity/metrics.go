@@ -44,7 +44,7 @@ func newMetrics(s *Service, reg prometheus.Registerer) *metrics {
 		ends: prometheus.NewDesc("identity_authority_expiration_timestamp_seconds",
 			"When the certificate of an authority ends.", []string{"mesh", "backend_name", "authority"}, nil),
 		step: prometheus.NewDesc("identity_trust_step",
-			"1 for the step that a mesh is in on its way to another authority: steady, distribute or reissue.", []string{"mesh", "step"}, nil),
+			"1 for the step that a mesh is in on its way to another authority, or to plain text: steady, distribute, reissue or leave.", []string{"mesh", "step"}, nil),
 	}
 	if reg != nil {
 		reg.MustRegister(m.generated, m.failed, m.roots, m.certs, m)
@@ -107,7 +107,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		if me.trust != nil {
 			now = me.trust.Step()
 		}
-		for _, step := range []string{kinds.TrustSteady, kinds.TrustDistribute, kinds.TrustReissue} {
+		for _, step := range []string{kinds.TrustSteady, kinds.TrustDistribute, kinds.TrustReissue, kinds.TrustLeave} {
 			v := 0.0
 			if step == now {
 				v = 1

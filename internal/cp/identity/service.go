@@ -171,8 +171,8 @@ func (s *Service) Follow(t model.Tables, name string) {
 		}
 		m = s.newMesh(name)
 	}
-	if m.src == src {
-		return
+	if m.src == src || mtls == nil && exists && trust.Object != nil && m.plan != nil {
+		return // nothing is new, or the proxies still need what they have: see Switcher.leave
 	}
 	m.src, m.mtls, m.secrets, m.dirty = src, mtls, secrets, true
 	m.trust = kinds.TrustOf(t, name)

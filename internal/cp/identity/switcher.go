@@ -29,6 +29,9 @@ type Switcher struct {
 	Hold time.Duration
 	Log  *slog.Logger
 	Now  func() time.Time
+
+	// calm is since when nobody was late in a stage of leaving, by mesh.
+	calm map[string]time.Time
 }
 
 const (
@@ -54,6 +57,7 @@ func (s *Switcher) Run(ctx context.Context) error {
 		return nil
 	case <-s.State.Ready():
 	}
+	s.calm = map[string]time.Time{}
 	told := map[string]time.Time{} // when a step that does not end was told last
 	for ctx.Err() == nil {
 		snap := s.State.Current()
@@ -98,10 +102,7 @@ func (s *Switcher) step(ctx context.Context, t model.Tables, mesh *model.Object)
 		if !exists {
 			return false, nil
 		}
-		if err := s.Store.Delete(ctx, row.Key()); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return true, fmt.Errorf("forget whom mesh %q trusted: %w", name, err)
-		}
-		return false, nil
+		return s.leave(ctx, t, name, row.Object)
 	}
 	authorities, _ := s.Authorities.Authorities(name)
 	wanted := authorities[enabled.Name]
@@ -114,6 +115,10 @@ func (s *Switcher) step(ctx context.Context, t model.Tables, mesh *model.Object)
 		return before.Step() != kinds.TrustSteady || len(before.Plain) > 0, nil
 	}
 	s.tell(name, before, next)
+	if before == nil && len(next.Plain) > 0 && enabled.Mode != kinds.MTLSPermissive {
+		s.Log.Warn("mutual TLS is STRICT from the start in a mesh whose proxies spoke plain text: requests fail until all of them have taken it in; by way of PERMISSIVE none does",
+			"mesh", name, "services", few(next.Plain))
+	}
 	return true, s.write(ctx, name, row.Object, next)
 }
 
@@ -126,6 +131,9 @@ func (s *Switcher) next(before *kinds.MeshTrust, wanted kinds.TrustedCA, f *flee
 	n := *before
 	n.Trusted, n.Plain = slices.Clone(before.Trusted), slices.Clone(before.Plain)
 	held := now.Sub(before.Since) >= s.Hold
+	if n.Leaving != "" { // it was turned off and on again
+		n.Leaving, n.Since, held = "", now, false
+	}
 	switch {
 	case n.Signer.ID == wanted.ID:
 		n.Signer = wanted.CARef // the same keys may have got another name
@@ -155,7 +163,7 @@ func (s *Switcher) next(before *kinds.MeshTrust, wanted kinds.TrustedCA, f *flee
 
 // same compares what counts; the order of Trusted does not change by itself.
 func same(a, b *kinds.MeshTrust) bool {
-	return a.Signer == b.Signer && (a.Next == nil) == (b.Next == nil) && (a.Next == nil || *a.Next == *b.Next) &&
+	return a.Signer == b.Signer && a.Leaving == b.Leaving && (a.Next == nil) == (b.Next == nil) && (a.Next == nil || *a.Next == *b.Next) &&
 		slices.Equal(a.Trusted, b.Trusted) && slices.Equal(a.Plain, b.Plain)
 }
 
@@ -185,7 +193,7 @@ func (s *Switcher) write(ctx context.Context, mesh string, prior *model.Object, 
 func (s *Switcher) tell(mesh string, before, next *kinds.MeshTrust) {
 	log := s.Log.With("mesh", mesh)
 	switch {
-	case before == nil:
+	case before == nil || before.Leaving != "":
 		log.Info("mutual TLS is on", "backend", next.Signer.Backend, "authority", next.Signer.ID, "services_not_ready", len(next.Plain))
 	case next.Next != nil && (before.Next == nil || *before.Next != *next.Next):
 		log.Info("another authority is to sign: all proxies learn to trust it first",
@@ -203,7 +211,7 @@ func (s *Switcher) tell(mesh string, before, next *kinds.MeshTrust) {
 func (s *Switcher) complain(t model.Tables, mesh string, told map[string]time.Time) {
 	trust := kinds.TrustOf(t, mesh)
 	now := s.Now()
-	if trust == nil || trust.Step() == kinds.TrustSteady || now.Sub(trust.Since) < s.Hold+complain {
+	if trust == nil || trust.Step() == kinds.TrustSteady || trust.Leaving != "" || now.Sub(trust.Since) < s.Hold+complain {
 		delete(told, mesh)
 		return
 	}

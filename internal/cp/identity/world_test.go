@@ -129,6 +129,7 @@ type proxy struct {
 	tags    map[string][]string
 	secrets map[string]*xds.Resource
 	deaf    bool // takes nothing in
+	stage   kinds.LeavingStage
 }
 
 // join connects a proxy of a service and lets it be in the store.
@@ -186,8 +187,16 @@ func (p *proxy) refresh() {
 		p.secrets[s.Name] = s
 		held = append(held, s)
 	}
-	p.member.Holds(xds.Holding{Secrets: held, Listeners: true})
+	p.member.Holds(xds.Holding{Secrets: held, Listeners: true, Stage: string(p.stage)})
 	p.w.record(p.name)
+}
+
+// enters says that the proxy has taken in a stage of leaving mutual TLS.
+func (p *proxy) enters(stage kinds.LeavingStage) {
+	p.mu.Lock()
+	p.stage = stage
+	p.mu.Unlock()
+	p.refresh()
 }
 
 func (p *proxy) setDeaf(deaf bool) {

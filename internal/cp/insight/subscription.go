@@ -165,7 +165,7 @@ func (r *Recorder) SetMTLS(key model.Key, m *kinds.DataplaneMTLS) {
 }
 
 func sameAuthorities(a, b *kinds.DataplaneMTLS) bool {
-	return b != nil && a.IssuedBackend == b.IssuedBackend && a.IssuedAuthority == b.IssuedAuthority &&
+	return b != nil && a.Leaving == b.Leaving && a.IssuedBackend == b.IssuedBackend && a.IssuedAuthority == b.IssuedAuthority &&
 		slices.Equal(a.SupportedBackends, b.SupportedBackends) && slices.Equal(a.SupportedAuthorities, b.SupportedAuthorities)
 }
 

@@ -68,6 +68,9 @@ type MeshFacts struct {
 	// MTLS tells whether the mesh has an enabled certificate authority.
 	MTLS    bool
 	TLSMode ir.TLSMode
+	// Leaving is set while mutual TLS is being turned off: it is still on then, and
+	// plain text is accepted whatever policies say.
+	Leaving kinds.LeavingStage
 	// Passthrough allows connections to where nothing of the mesh is.
 	Passthrough   bool
 	ZoneEgress    bool

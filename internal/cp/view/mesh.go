@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -205,7 +206,7 @@ func (m *Mesh) describeMesh(row model.Row, tls *tlsState) {
 	if m.exists {
 		spec = model.Spec[kinds.MeshSpec](row.Object)
 	}
-	m.facts = &facts{mesh: m.name, zone: m.cp.Zone, localityAware: spec.LocalityAware(), mtls: spec.EnabledCA() != nil, tls: tls}
+	m.facts = &facts{mesh: m.name, zone: m.cp.Zone, localityAware: spec.LocalityAware(), tls: tls}
 	m.mode = spec.MeshServicesMode()
 	f := &MeshFacts{
 		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), LocalityAware: spec.LocalityAware(),
@@ -218,6 +219,10 @@ func (m *Mesh) describeMesh(row model.Row, tls *tlsState) {
 			f.TLSMode = ir.TLSPermissive
 		}
 	}
+	if m.exists && !f.MTLS && tls != nil { // what was on is turned off in stages
+		f.MTLS, f.TLSMode, f.Leaving = true, ir.TLSPermissive, cmp.Or(tls.leaving, kinds.LeavingOpen)
+	}
+	m.facts.mtls = f.MTLS
 	if b := spec.EnabledMetrics(); b != nil {
 		var c kinds.PrometheusConf
 		if model.DecodeProto(b.Conf, &c) == nil { // else it was refused at the gate

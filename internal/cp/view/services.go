@@ -147,7 +147,10 @@ type facts struct {
 
 // tlsState tells which services can be talked to with TLS where plain text is
 // accepted too. nil = it is not known yet, then none.
-type tlsState struct{ plain []string }
+type tlsState struct {
+	plain   []string
+	leaving kinds.LeavingStage
+}
 
 func (s *tlsState) ready(service string) bool {
 	if s == nil {
@@ -163,10 +166,10 @@ func nextTLSState(trust *kinds.MeshTrust, old *tlsState) *tlsState {
 	switch {
 	case trust == nil:
 		return nil
-	case old != nil && slices.Equal(old.plain, trust.Plain):
+	case old != nil && slices.Equal(old.plain, trust.Plain) && old.leaving == trust.Leaving:
 		return old
 	}
-	return &tlsState{plain: trust.Plain}
+	return &tlsState{trust.Plain, trust.Leaving}
 }
 
 func (f *facts) local(e ir.Endpoint) ir.Endpoint {

@@ -74,6 +74,8 @@ type Holding struct {
 	// accepted them and, if the set has secrets, all that it subscribed to. One
 	// that starts opens its ports only then, not when it accepts the listeners.
 	Serving bool
+	// Stage is that of the newest set of which the client accepted everything.
+	Stage string
 }
 
 // Reporter is told what happens on a stream, in order, from the stream's own

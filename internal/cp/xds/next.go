@@ -26,7 +26,10 @@ func (m *Machine) Next(now time.Time) (*Response, bool) {
 func (m *Machine) reportHolding() {
 	st := &m.types[Secret]
 	listeners := m.types[Listener].seen && m.accepted(Listener, m.seq)
-	h := Holding{Listeners: st.seen && listeners}
+	h := Holding{Listeners: st.seen && listeners, Stage: m.holding.Stage}
+	if listeners && m.types[Cluster].seen && m.accepted(Cluster, m.seq) && m.accepted(Route, m.seq) {
+		h.Stage = m.target.Stage
+	}
 	for name := range st.names {
 		res := m.target.byType[Secret][name]
 		if res != nil && st.sent[name].ver == short(res.Version) && !st.flying(res) {
@@ -35,7 +38,7 @@ func (m *Machine) reportHolding() {
 	}
 	slices.SortFunc(h.Secrets, byName)
 	h.Serving = listeners && (len(m.target.byType[Secret]) == 0 || len(st.names) > 0 && len(h.Secrets) == len(st.names))
-	if h.Listeners == m.holding.Listeners && h.Serving == m.holding.Serving && slices.Equal(h.Secrets, m.holding.Secrets) {
+	if h.Listeners == m.holding.Listeners && h.Serving == m.holding.Serving && h.Stage == m.holding.Stage && slices.Equal(h.Secrets, m.holding.Secrets) {
 		return
 	}
 	m.holding = h

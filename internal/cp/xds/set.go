@@ -13,6 +13,8 @@ type Set struct {
 	// Changed is when the newest change that the set includes was made; zero if
 	// that is not known. It only serves to measure how long a change takes.
 	Changed time.Time
+	// Stage is told back by Holding when the client has accepted the set.
+	Stage string
 
 	byType [NumTypes]map[string]*Resource
 	live   map[string]*Live

@@ -9,6 +9,8 @@ type Identity struct {
 	CrossMesh []string
 	// RSA: only such a key goes with the ciphers that are configured.
 	RSA bool
+	// Keep it even if nothing of the proxy uses it: mutual TLS is being turned off.
+	Keep bool
 }
 
 // TLSMode says whether plain text is accepted beside mutual TLS.

@@ -66,6 +66,9 @@ type DataplaneMTLS struct {
 	// certificates of the authorities.
 	IssuedAuthority      string   `json:"issuedAuthority,omitempty"`
 	SupportedAuthorities []string `json:"supportedAuthorities,omitempty"`
+	// How far the proxy is on its way to plain text; empty unless mutual TLS is
+	// being turned off.
+	Leaving LeavingStage `json:"leaving,omitempty"`
 }
 
 // DiscoverySubscription is one connection of a proxy to a control plane.

@@ -28,6 +28,7 @@ func meshOfTrust(name string) (mesh string, ok bool) {
 //	distribute  Next was asked for: Signer still signs, all learn to trust Next
 //	reissue     Signer is what was Next: everybody gets a new certificate, and
 //	            what signed before stays in Trusted until nobody needs it
+//	leave       the Mesh asks for no mutual TLS any more: see Leaving
 //
 // It holds certificates, but no keys.
 type MeshTrust struct {
@@ -44,7 +45,22 @@ type MeshTrust struct {
 	// were there before mutual TLS was turned on and may not speak it yet. What
 	// joins later speaks it from its first configuration on.
 	Plain []string `json:"plain,omitempty"`
+	// Leaving tells how far a mesh is whose Mesh object asks for no mutual TLS any
+	// more. As long as there is a MeshTrust its proxies still speak it; "" means
+	// LeavingOpen, so that nobody has to write anything first.
+	Leaving LeavingStage `json:"leaving,omitempty"`
 }
+
+// LeavingStage is a stage on the way from mutual TLS to plain text.
+type LeavingStage string
+
+// The stages of leaving. When the last is over there is no MeshTrust any more.
+const (
+	// LeavingOpen: servers accept plain text too, clients go on as before.
+	LeavingOpen LeavingStage = "open"
+	// LeavingPlain: clients send plain text, servers still accept both.
+	LeavingPlain LeavingStage = "plain"
+)
 
 // CARef names a certificate authority: the backend, and the key pair by a hash
 // of its certificate, since a backend may get another one.
@@ -65,11 +81,14 @@ const (
 	TrustSteady     = "steady"
 	TrustDistribute = "distribute"
 	TrustReissue    = "reissue"
+	TrustLeave      = "leave"
 )
 
 // Step returns which step is under way.
 func (t *MeshTrust) Step() string {
 	switch {
+	case t.Leaving != "":
+		return TrustLeave
 	case t.Next != nil:
 		return TrustDistribute
 	case slices.ContainsFunc(t.Trusted, func(c TrustedCA) bool { return c.ID != t.Signer.ID }):
