@@ -3,8 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -22,13 +20,13 @@ func TestMTLSTurnedOffUnderLoad(t *testing.T) {
 	cp.setMTLS("default", &mtls{enabled: "ca-1", backends: []string{"ca-1"}})
 	p := ports(t, 2)
 	web := cp.startDP(t, sidecar{name: "web-1", service: "web", protocol: "http", app: app(t, "web")})
-	echo := cp.startDP(t, sidecar{name: "echo-1", service: "echo", protocol: "tcp", app: echoApp(t)})
+	server := cp.startDP(t, sidecar{name: "echo-1", service: "echo", protocol: "tcp", app: echo(t)})
 	client := cp.startDP(t, sidecar{
 		name: "client", service: "client", protocol: "http", outbounds: map[int]map[string]string{p[0]: to("web"), p[1]: to("echo")},
 	})
 	pair := &pair{web: web, client: client, url: fmt.Sprintf("http://127.0.0.1:%d/", p[0])}
 	pair.answers(t)
-	eventually(t, 20*time.Second, "TCP gets through", func() error { return echoOnce(p[1]) })
+	eventually(t, 20*time.Second, "TCP gets through", func() error { return say(p[1], "hello") })
 	names := []string{"web-1", "echo-1", "client"}
 	certified := func() {
 		for _, n := range names {
@@ -54,7 +52,7 @@ func TestMTLSTurnedOffUnderLoad(t *testing.T) {
 			})
 		}
 		t.Logf("off after %s", time.Since(begin))
-		for _, d := range []*dataplane{web, echo, client} {
+		for _, d := range []*dataplane{web, server, client} {
 			eventually(t, 10*time.Second, d.name+" has no TLS", func() error {
 				text, err := fetch(fmt.Sprintf("http://127.0.0.1:%d/config_dump?resource=dynamic_listeners", d.admin))
 				if err == nil && strings.Contains(text, "identity_cert:secret:default") && !strings.Contains(text, "draining_state") {
@@ -122,48 +120,6 @@ func TestMTLSPermissiveServerSpeaksFirst(t *testing.T) {
 	}
 }
 
-// echoApp returns the port of an application that sends back what it gets.
-func echoApp(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// echoOnce opens a connection and sends something there and back.
-func echoOnce(port int) error {
-	c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), 5*time.Second)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return exchange(c)
-}
-
-func exchange(c net.Conn) error {
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.WriteString(c, "hello"); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(c, make([]byte, 5))
-	return err
-}
-
 // echoLoad opens one connection of TCP after the other.
 type echoLoad struct {
 	ok, failed atomic.Int64
@@ -183,7 +139,7 @@ func startEchoLoad(t testing.TB, port int) *echoLoad {
 				return
 			case <-time.After(2 * time.Millisecond):
 			}
-			if err := echoOnce(port); err != nil {
+			if err := say(port, "hello"); err != nil {
 				l.failed.Add(1)
 				l.last.Store(time.Now().Format("15:04:05.000 ") + err.Error())
 			} else {
