@@ -27,7 +27,24 @@ type example struct {
 	doc   map[string]any
 }
 
-var fence = regexp.MustCompile("(?ms)^ *```(?:yaml)?\n(.*?)^ *```")
+var fence = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?)^ *```")
+
+// block is what stands in fences.
+type block struct {
+	line int
+	text string
+}
+
+// blocks returns the fenced blocks of a page that may be YAML.
+func blocks(page string) []block {
+	var out []block
+	for _, m := range fence.FindAllStringSubmatchIndex(page, -1) {
+		if lang := page[m[2]:m[3]]; lang == "" || lang == "yaml" {
+			out = append(out, block{1 + strings.Count(page[:m[0]], "\n"), page[m[4]:m[5]]})
+		}
+	}
+	return out
+}
 
 // examples returns the objects in the fenced blocks of pages. Blocks that are no
 // YAML, such as schemas, hold none.
@@ -43,9 +60,8 @@ func examples(t *testing.T, glob string) []example {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, block := range fence.FindAllSubmatchIndex(b, -1) {
-			line := 1 + strings.Count(string(b[:block[0]]), "\n")
-			d := yaml.NewDecoder(strings.NewReader(string(b[block[2]:block[3]])))
+		for _, block := range blocks(string(b)) {
+			d := yaml.NewDecoder(strings.NewReader(block.text))
 			for {
 				var doc any
 				err := d.Decode(&doc)
@@ -57,7 +73,7 @@ func examples(t *testing.T, glob string) []example {
 					break
 				}
 				if name, _ := m["type"].(string); catalog.ByName(name) != nil {
-					out = append(out, example{fmt.Sprintf("%s:%d", filepath.Base(file), line), m})
+					out = append(out, example{fmt.Sprintf("%s:%d", filepath.Base(file), block.line), m})
 				}
 			}
 		}
@@ -125,13 +141,77 @@ func TestExamplesOfSheets(t *testing.T) {
 	admitAll(t, list)
 }
 
-// TestExamplesOfDocs: every example of our own pages is let in.
+// TestExamplesOfDocs: every example of our own pages is let in as it stands, and
+// without a warning.
 func TestExamplesOfDocs(t *testing.T) {
-	list := append(examples(t, "../../../docs/*.md"), examples(t, "../../../README.md")...)
-	if len(list) == 0 {
-		t.Fatal("no page has an example")
+	kinds := map[string]bool{}
+	for _, glob := range []string{"../../../docs/*.md", "../../../README.md"} {
+		files, err := filepath.Glob(glob)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no page %s (%v)", glob, err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, block := range blocks(string(b)) {
+				if !typed.MatchString(block.text) {
+					continue // a schema, a setting, or a part of an object
+				}
+				t.Run(fmt.Sprintf("%s:%d", filepath.Base(file), block.line), func(t *testing.T) {
+					for _, kind := range admitBlock(t, block.text) {
+						kinds[filepath.Base(file)+" "+kind] = true
+					}
+				})
+			}
+		}
 	}
-	admitAll(t, list)
+	for _, p := range catalog.Policies {
+		if !kinds["policies.md "+p.Kind.Name] {
+			t.Errorf("policies.md has no example of %s", p.Kind.Name)
+		}
+	}
+}
+
+// typed finds blocks that hold whole objects.
+var typed = regexp.MustCompile(`(?m)\A *type:|^---\n *type:`)
+
+// admitBlock lets the objects of a block in, one after the other, and returns
+// their kinds.
+func admitBlock(t *testing.T, text string) []string {
+	t.Helper()
+	var kinds []string
+	gate := newGate(t)
+	d := yaml.NewDecoder(strings.NewReader(text))
+	for {
+		var doc any
+		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
+			return kinds
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := catalog.Decode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unknown, err := o.Kind.UnknownFields(b)
+		if err != nil || len(unknown) > 0 {
+			t.Errorf("%s %q has fields that the kind does not have: %v (%v)", o.Kind.Name, o.Meta.Name, unknown, err)
+		}
+		_, warnings, err := gate.Admit(t.Context(), o, nil)
+		if err != nil {
+			t.Errorf("%s %q is refused: %v", o.Kind.Name, o.Meta.Name, err)
+		}
+		for _, w := range warnings {
+			t.Errorf("%s %q: a warning: %s", o.Kind.Name, o.Meta.Name, w)
+		}
+		kinds = append(kinds, o.Kind.Name)
+	}
 }
 
 // TestKindsOfSheet: a policy takes just the kinds at the top and in its items
