@@ -19,18 +19,14 @@ func (c *Config) adopt() []string {
 	}
 	m := &c.Metrics.Mesh
 	for _, d := range []struct {
-		old      time.Duration
-		new      *time.Duration
-		from, to string
+		old  time.Duration
+		new  *time.Duration
+		path string
 	}{
-		{m.MinResyncTimeout, &m.MinResyncInterval, "metrics.mesh.minResyncTimeout", "metrics.mesh.minResyncInterval"},
-		{m.MaxResyncTimeout, &m.FullResyncInterval, "metrics.mesh.maxResyncTimeout", "metrics.mesh.fullResyncInterval"},
+		{m.MinResyncTimeout, &m.MinResyncInterval, "metrics.mesh.minResyncInterval"},
+		{m.MaxResyncTimeout, &m.FullResyncInterval, "metrics.mesh.fullResyncInterval"},
 	} {
-		if d.old == 0 {
-			continue
-		}
-		warnings = append(warnings, d.from+" is deprecated; use "+d.to)
-		if !c.set[d.to] {
+		if d.old != 0 && !c.set[d.path] {
 			*d.new = d.old
 		}
 	}

@@ -17,24 +17,24 @@ type Config struct {
 
 	Store           Store                      `json:"store" env:"KUMA_STORE"`
 	BootstrapServer BootstrapServer            `json:"bootstrapServer" env:"KUMA_BOOTSTRAP_SERVER"`
-	MADS            MonitoringAssignmentServer `json:"monitoringAssignmentServer" env:"KUMA_MONITORING_ASSIGNMENT_SERVER"`
+	MADS            MonitoringAssignmentServer `json:"monitoringAssignmentServer" env:"KUMA_MONITORING_ASSIGNMENT_SERVER" unused:"kuma-cp does not serve monitoring assignments yet"`
 	XDSServer       XDSServer                  `json:"xdsServer" env:"KUMA_XDS_SERVER"`
 	APIServer       APIServer                  `json:"apiServer" env:"KUMA_API_SERVER"`
 	Runtime         Runtime                    `json:"runtime" env:"KUMA_RUNTIME"`
 	Defaults        Defaults                   `json:"defaults" env:"KUMA_DEFAULTS"`
 	Metrics         Metrics                    `json:"metrics" env:"KUMA_METRICS"`
-	Reports         Reports                    `json:"reports" env:"KUMA_REPORTS"`
+	Reports         Reports                    `json:"reports" env:"KUMA_REPORTS" unused:"nothing is ever reported to anybody"`
 	General         General                    `json:"general" env:"KUMA_GENERAL"`
 	DNSServer       DNSServer                  `json:"dnsServer" env:"KUMA_DNS_SERVER"`
 	Multizone       Multizone                  `json:"multizone" env:"KUMA_MULTIZONE"`
 	Diagnostics     Diagnostics                `json:"diagnostics" env:"KUMA_DIAGNOSTICS"`
 	DPServer        DPServer                   `json:"dpServer" env:"KUMA_DP_SERVER"`
-	InterCP         InterCP                    `json:"interCp" env:"KUMA_INTER_CP"`
+	InterCP         InterCP                    `json:"interCp" env:"KUMA_INTER_CP" unused:"control planes meet in their store only"`
 	Access          Access                     `json:"access" env:"KUMA_ACCESS"`
 	Experimental    Experimental               `json:"experimental" env:"KUMA_EXPERIMENTAL"`
 	Proxy           Proxy                      `json:"proxy" env:"KUMA_PROXY"`
-	Tracing         Tracing                    `json:"tracing" env:"KUMA_TRACING"`
-	EventBus        EventBus                   `json:"eventBus" env:"KUMA_EVENT_BUS"`
+	Tracing         Tracing                    `json:"tracing" env:"KUMA_TRACING" unused:"kuma-cp sends no traces yet"`
+	EventBus        EventBus                   `json:"eventBus" env:"KUMA_EVENT_BUS" unused:"no event is ever lost"`
 	Policies        Policies                   `json:"policies" env:"KUMA"`
 	CoreResources   CoreResources              `json:"coreResources" env:"KUMA_CORE_RESOURCES"`
 	IPAM            IPAM                       `json:"ipam" env:"KUMA_IPAM"`

@@ -87,8 +87,8 @@ type HDS struct {
 	Enabled bool `json:"enabled" env:"ENABLED"`
 	// How often a proxy reports.
 	Interval time.Duration `json:"interval" env:"INTERVAL"`
-	// Accepted for compatibility; changed probes are sent at once.
-	RefreshInterval time.Duration `json:"refreshInterval" env:"REFRESH_INTERVAL"`
+	// How often 2.10 looked whether probes had changed.
+	RefreshInterval time.Duration `json:"refreshInterval" env:"REFRESH_INTERVAL" unused:"changed probes are sent at once"`
 	// Where a probe does not say otherwise.
 	CheckDefaults HDSCheck `json:"checkDefaults" env:"CHECK"`
 }
@@ -132,8 +132,8 @@ type BootstrapParams struct {
 
 // XDSServer are the settings of the configuration of proxies.
 type XDSServer struct {
-	// Accepted for compatibility; changes are sent at once.
-	DataplaneConfigurationRefreshInterval time.Duration `json:"dataplaneConfigurationRefreshInterval" env:"DATAPLANE_CONFIGURATION_REFRESH_INTERVAL"`
+	// How often 2.10 looked whether a proxy's configuration had changed.
+	DataplaneConfigurationRefreshInterval time.Duration `json:"dataplaneConfigurationRefreshInterval" env:"DATAPLANE_CONFIGURATION_REFRESH_INTERVAL" unused:"changes are sent at once"`
 	// How often the status of a proxy is written at most.
 	DataplaneStatusFlushInterval time.Duration `json:"dataplaneStatusFlushInterval" env:"DATAPLANE_STATUS_FLUSH_INTERVAL"`
 	// Wait after a rejected configuration.

@@ -15,9 +15,9 @@ type General struct {
 	// Folder in which the control plane keeps its files; empty = .kuma in the home folder of the user.
 	WorkDir string `json:"workDir" env:"WORK_DIR"`
 	// First wait before a part that failed is started again; it doubles each time.
-	ResilientComponentBaseBackoff time.Duration `json:"resilientComponentBaseBackoff" env:"RESILIENT_COMPONENT_BASE_BACKOFF"`
+	ResilientComponentBaseBackoff time.Duration `json:"resilientComponentBaseBackoff" env:"RESILIENT_COMPONENT_BASE_BACKOFF" unused:"a part that failed is started again after 0.5 to 30 seconds"`
 	// Longest wait before a part that failed is started again.
-	ResilientComponentMaxBackoff time.Duration `json:"resilientComponentMaxBackoff" env:"RESILIENT_COMPONENT_MAX_BACKOFF"`
+	ResilientComponentMaxBackoff time.Duration `json:"resilientComponentMaxBackoff" env:"RESILIENT_COMPONENT_MAX_BACKOFF" unused:"a part that failed is started again after 0.5 to 30 seconds"`
 }
 
 // MonitoringAssignmentServer are the settings of the monitoring assignments, by which Prometheus finds proxies.
@@ -26,7 +26,7 @@ type MonitoringAssignmentServer struct {
 	Port int `json:"port" env:"PORT"`
 	// Versions of the interface; only `v1` exists.
 	APIVersions []string `json:"apiVersions" env:"API_VERSIONS"`
-	// Accepted for compatibility; changes are seen at once.
+	// How often 2.10 looked whether assignments had changed.
 	AssignmentRefreshInterval time.Duration `json:"assignmentRefreshInterval" env:"ASSIGNMENT_REFRESH_INTERVAL"`
 	// How long an answer is held back until there is something new, where the request does not say otherwise.
 	DefaultFetchTimeout time.Duration `json:"defaultFetchTimeout" env:"DEFAULT_FETCH_TIMEOUT"`
@@ -61,8 +61,8 @@ type Defaults struct {
 // Metrics are the settings of insights: what the control plane tells about proxies, zones and meshes.
 type Metrics struct {
 	Dataplane    MetricsDataplane    `json:"dataplane" env:"DATAPLANE"`
-	Zone         MetricsZone         `json:"zone" env:"ZONE"`
-	Mesh         MetricsMesh         `json:"mesh" env:"MESH"`
+	Zone         MetricsZone         `json:"zone" env:"ZONE" unused:"zones do not connect to a global control plane yet"`
+	Mesh         MetricsMesh         `json:"mesh" env:"MESH" unused:"insights are counted when somebody asks for them"`
 	ControlPlane MetricsControlPlane `json:"controlPlane" env:"CONTROL_PLANE"`
 }
 
@@ -94,9 +94,9 @@ type MetricsMesh struct {
 	MinResyncInterval time.Duration `json:"minResyncInterval" env:"MIN_RESYNC_INTERVAL"`
 	// All insights are computed again after this time.
 	FullResyncInterval time.Duration `json:"fullResyncInterval" env:"FULL_RESYNC_INTERVAL"`
-	// Accepted for compatibility; no event is lost.
+	// How many events 2.10 kept for a slow reader before it dropped some.
 	BufferSize int `json:"bufferSize" env:"BUFFER_SIZE"`
-	// Accepted for compatibility.
+	// How many events 2.10 worked on at once.
 	EventProcessors int `json:"eventProcessors" env:"EVENT_PROCESSORS"`
 }
 
@@ -108,7 +108,7 @@ type MetricsControlPlane struct {
 
 // Reports was 2.10's usage report.
 type Reports struct {
-	// Accepted for compatibility; nothing is ever reported to anybody.
+	// If true, 2.10 sent data about its use to the vendor.
 	Enabled bool `json:"enabled" env:"ENABLED"`
 }
 
@@ -127,27 +127,27 @@ type DNSServer struct {
 // Experimental are settings that may change.
 type Experimental struct {
 	// If true, Services of Kubernetes become outbounds by virtual IPs only.
-	KubeOutboundsAsVIPs bool `json:"kubeOutboundsAsVIPs" env:"KUBE_OUTBOUNDS_AS_VIPS"`
+	KubeOutboundsAsVIPs bool `json:"kubeOutboundsAsVIPs" env:"KUBE_OUTBOUNDS_AS_VIPS" unused:"kuma-cp does not run on Kubernetes yet"`
 	// If true, virtual outbounds are stored by tags.
-	UseTagFirstVirtualOutboundModel bool `json:"useTagFirstVirtualOutboundModel" env:"USE_TAG_FIRST_VIRTUAL_OUTBOUND_MODEL"`
+	UseTagFirstVirtualOutboundModel bool `json:"useTagFirstVirtualOutboundModel" env:"USE_TAG_FIRST_VIRTUAL_OUTBOUND_MODEL" unused:"both forms are read, and the one that every version reads is written"`
 	// Tags by which ingresses group endpoints; empty = all.
-	IngressTagFilters     []string    `json:"ingressTagFilters" env:"INGRESS_TAG_FILTERS"`
-	KDSEventBasedWatchdog KDSWatchdog `json:"kdsEventBasedWatchdog" env:"KDS_EVENT_BASED_WATCHDOG"`
+	IngressTagFilters     []string    `json:"ingressTagFilters" env:"INGRESS_TAG_FILTERS" unused:"zone ingresses are not served yet"`
+	KDSEventBasedWatchdog KDSWatchdog `json:"kdsEventBasedWatchdog" env:"KDS_EVENT_BASED_WATCHDOG" unused:"zones do not connect to a global control plane yet"`
 	// If true, proxies get only the destinations that MeshTrafficPermissions let them reach.
 	AutoReachableServices bool `json:"autoReachableServices" env:"AUTO_REACHABLE_SERVICES"`
 	// If true, sidecars are native sidecar containers of Kubernetes.
-	SidecarContainers bool `json:"sidecarContainers" env:"SIDECAR_CONTAINERS"`
+	SidecarContainers bool `json:"sidecarContainers" env:"SIDECAR_CONTAINERS" unused:"kuma-cp does not run on Kubernetes yet"`
 }
 
-// KDSWatchdog are 2.10's settings of sync by events; sync is always by events here.
+// KDSWatchdog are 2.10's settings of sync by events.
 type KDSWatchdog struct {
-	// Accepted for compatibility; sync is always by events.
+	// If true, 2.10 synchronised when there was something to send.
 	Enabled bool `json:"enabled" env:"ENABLED"`
-	// Accepted for compatibility.
+	// How long 2.10 collected events.
 	FlushInterval time.Duration `json:"flushInterval" env:"FLUSH_INTERVAL"`
-	// Accepted for compatibility.
+	// How often it compared everything nevertheless.
 	FullResyncInterval time.Duration `json:"fullResyncInterval" env:"FULL_RESYNC_INTERVAL"`
-	// Accepted for compatibility.
+	// If true, 2.10 spread its full comparisons.
 	DelayFullResync bool `json:"delayFullResync" env:"DELAY_FULL_RESYNC"`
 }
 
@@ -177,7 +177,7 @@ type OpenTelemetry struct {
 
 // EventBus was 2.10's way to pass on changes.
 type EventBus struct {
-	// Accepted for compatibility; no event is lost.
+	// How many events 2.10 kept for a slow reader before it dropped some.
 	BufferSize int `json:"bufferSize" env:"BUFFER_SIZE"`
 }
 
@@ -191,14 +191,14 @@ type Policies struct {
 type CoreResources struct {
 	// Kinds that exist, by the names of their REST collections.
 	Enabled []string            `json:"enabled" env:"ENABLED"`
-	Status  CoreResourcesStatus `json:"status" env:"STATUS"`
+	Status  CoreResourcesStatus `json:"status" env:"STATUS" unused:"the status of services is updated at once"`
 }
 
 // CoreResourcesStatus are 2.10's intervals for the status of services.
 type CoreResourcesStatus struct {
-	// Accepted for compatibility; the status is updated at once.
+	// How often 2.10 updated the status of MeshMultiZoneServices.
 	MeshMultiZoneServiceInterval time.Duration `json:"meshMultiZoneServiceInterval" env:"MESH_MULTI_ZONE_SERVICE_INTERVAL"`
-	// Accepted for compatibility; the status is updated at once.
+	// How often 2.10 updated the status of MeshServices.
 	MeshServiceInterval time.Duration `json:"meshServiceInterval" env:"MESH_SERVICE_INTERVAL"`
 }
 
@@ -207,8 +207,8 @@ type IPAM struct {
 	MeshService          IPAMRange `json:"meshService" env:"MESH_SERVICE"`
 	MeshExternalService  IPAMRange `json:"meshExternalService" env:"MESH_EXTERNAL_SERVICE"`
 	MeshMultiZoneService IPAMRange `json:"meshMultiZoneService" env:"MESH_MULTI_ZONE_SERVICE"`
-	// Accepted for compatibility; addresses are given out at once.
-	AllocationInterval time.Duration `json:"allocationInterval" env:"ALLOCATION_INTERVAL"`
+	// How often 2.10 gave out addresses.
+	AllocationInterval time.Duration `json:"allocationInterval" env:"ALLOCATION_INTERVAL" unused:"addresses are given out at once"`
 	// Networks that count as inside for gateways.
 	KnownInternalCIDRs []string `json:"knownInternalCIDRs" env:"KNOWN_INTERNAL_CIDRS"`
 }
@@ -221,8 +221,8 @@ type IPAMRange struct {
 
 // MeshService are the settings of generated MeshServices.
 type MeshService struct {
-	// Accepted for compatibility; MeshServices are generated at once.
-	GenerationInterval time.Duration `json:"generationInterval" env:"GENERATION_INTERVAL"`
+	// How often 2.10 generated MeshServices.
+	GenerationInterval time.Duration `json:"generationInterval" env:"GENERATION_INTERVAL" unused:"MeshServices are generated at once"`
 	// A generated MeshService without data planes is deleted after this time.
 	DeletionGracePeriod time.Duration `json:"deletionGracePeriod" env:"DELETION_GRACE_PERIOD"`
 }

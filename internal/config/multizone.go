@@ -4,7 +4,7 @@ import "time"
 
 // Multizone are the settings of global control planes and their zones.
 type Multizone struct {
-	Global MultizoneGlobal `json:"global" env:"GLOBAL"`
+	Global MultizoneGlobal `json:"global" env:"GLOBAL" unused:"zones do not connect to a global control plane yet"`
 	Zone   MultizoneZone   `json:"zone" env:"ZONE"`
 }
 
@@ -17,7 +17,7 @@ type MultizoneGlobal struct {
 type GlobalKDS struct {
 	// Port to listen on.
 	GRPCPort int `json:"grpcPort" env:"GRPC_PORT"`
-	// Accepted for compatibility; changes are sent at once.
+	// How often 2.10 looked for changes to send.
 	RefreshInterval time.Duration `json:"refreshInterval" env:"REFRESH_INTERVAL"`
 	// How often the status of a zone is written at most.
 	ZoneInsightFlushInterval time.Duration `json:"zoneInsightFlushInterval" env:"ZONE_INSIGHT_FLUSH_INTERVAL"`
@@ -63,16 +63,16 @@ type MultizoneZone struct {
 	Name string `json:"name" env:"NAME"`
 	// Address of the global control plane, `grpcs://host:port` (`grpc://` is not encrypted); empty = there is none.
 	GlobalAddress string  `json:"globalAddress,omitempty" env:"GLOBAL_ADDRESS"`
-	KDS           ZoneKDS `json:"kds" env:"KDS"`
+	KDS           ZoneKDS `json:"kds" env:"KDS" unused:"zones do not connect to a global control plane yet"`
 	// If true, objects need no label kuma.io/origin with the value zone.
 	DisableOriginLabelValidation bool `json:"disableOriginLabelValidation,omitempty" env:"DISABLE_ORIGIN_LABEL_VALIDATION"`
-	// Accepted for compatibility; the services behind an ingress are updated at once.
-	IngressUpdateInterval time.Duration `json:"ingressUpdateInterval" env:"INGRESS_UPDATE_INTERVAL"`
+	// How often 2.10 updated the services behind an ingress.
+	IngressUpdateInterval time.Duration `json:"ingressUpdateInterval" env:"INGRESS_UPDATE_INTERVAL" unused:"zone ingresses are not served yet"`
 }
 
 // ZoneKDS is the connection to the global control plane.
 type ZoneKDS struct {
-	// Accepted for compatibility; changes are sent at once.
+	// How often 2.10 looked for changes to send.
 	RefreshInterval time.Duration `json:"refreshInterval" env:"REFRESH_INTERVAL"`
 	// Certificate authority of the global control plane (PEM file); empty = those of the system.
 	RootCAFile string `json:"rootCaFile" env:"ROOT_CA_FILE"`

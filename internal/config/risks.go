@@ -14,7 +14,8 @@ const unauthenticated = "mesh-system:unauthenticated"
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 // risks returns a warning for each setting that gives up a protection which
-// holds by default, and for those that will cause trouble later.
+// holds by default, and for those that will cause trouble later or do not do yet
+// what they say.
 func (c *Config) risks() []string {
 	var out []string
 	add := func(when bool, warning string) {
@@ -38,6 +39,9 @@ func (c *Config) risks() []string {
 		"dpServer.authn.dpProxy.type is none: whoever reaches the port can be any data plane proxy")
 	add(!c.IsGlobal() && c.DPServer.Authn.ZoneProxy.Type == ProxyAuthnNone,
 		"dpServer.authn.zoneProxy.type is none: whoever reaches the port can be any zone ingress or egress")
+	add(c.IsGlobal(), "mode is global, but zones cannot connect yet: what is written here stays here")
+	add(c.IsFederatedZone(),
+		"multizone.zone.globalAddress is set, but zones do not connect to a global control plane yet: this one gets no meshes and no policies; leave the address out")
 	add(c.IsGlobal() && !c.Multizone.Global.KDS.TLSEnabled,
 		"multizone.global.kds.tlsEnabled is false: objects and keys travel between zones unencrypted")
 	zone := c.Multizone.Zone

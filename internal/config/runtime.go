@@ -4,7 +4,7 @@ import "time"
 
 // Runtime are the settings of the two environments.
 type Runtime struct {
-	Kubernetes RuntimeKubernetes `json:"kubernetes" env:"KUBERNETES"`
+	Kubernetes RuntimeKubernetes `json:"kubernetes" env:"KUBERNETES" unused:"kuma-cp does not run on Kubernetes yet"`
 	Universal  RuntimeUniversal  `json:"universal" env:"UNIVERSAL"`
 }
 
@@ -14,8 +14,8 @@ type RuntimeUniversal struct {
 	DataplaneCleanupAge time.Duration `json:"dataplaneCleanupAge" env:"DATAPLANE_CLEANUP_AGE"`
 	// A ZoneIngress or ZoneEgress whose proxy has been away this long is deleted.
 	ZoneResourceCleanupAge time.Duration `json:"zoneResourceCleanupAge" env:"ZONE_RESOURCE_CLEANUP_AGE"`
-	// Accepted for compatibility; virtual IPs are given out at once.
-	VIPRefreshInterval time.Duration `json:"vipRefreshInterval" env:"VIP_REFRESH_INTERVAL"`
+	// How often 2.10 gave out virtual IPs.
+	VIPRefreshInterval time.Duration `json:"vipRefreshInterval" env:"VIP_REFRESH_INTERVAL" unused:"virtual addresses are given out at once"`
 }
 
 // RuntimeKubernetes are settings of environment kubernetes.

@@ -10,10 +10,10 @@ type Store struct {
 	// Where objects are kept: `sqlite` (a file; one control plane), `postgres` (several control planes may share it), `memory` (everything is lost at the end) or `kubernetes` (only and always with environment kubernetes).
 	Type       string          `json:"type" env:"TYPE"`
 	SQLite     SQLite          `json:"sqlite" env:"SQLITE"`
-	Kubernetes KubernetesStore `json:"kubernetes" env:"KUBERNETES"`
+	Kubernetes KubernetesStore `json:"kubernetes" env:"KUBERNETES" unused:"kuma-cp does not run on Kubernetes yet"`
 	Postgres   Postgres        `json:"postgres" env:"POSTGRES"`
-	Cache      StoreCache      `json:"cache" env:"CACHE"`
-	Upsert     Upsert          `json:"upsert" env:"UPSERT"`
+	Cache      StoreCache      `json:"cache" env:"CACHE" unused:"nothing is remembered that could be out of date"`
+	Upsert     Upsert          `json:"upsert" env:"UPSERT" unused:"a write that lost a race is tried again at once"`
 	// If true, objects that others still need may be deleted: a Mesh with data planes, a Zone that is online, a Secret in use.
 	UnsafeDelete bool            `json:"unsafeDelete" env:"UNSAFE_DELETE"`
 	Encryption   StoreEncryption `json:"encryption" env:"ENCRYPTION"`
@@ -76,9 +76,9 @@ type Postgres struct {
 	MinOpenConnections int `json:"minOpenConnections" env:"MIN_OPEN_CONNECTIONS"`
 	// Most open connections; 0 = no limit.
 	MaxOpenConnections int `json:"maxOpenConnections" env:"MAX_OPEN_CONNECTIONS"`
-	// Accepted for compatibility; the pool closes idle connections by maxConnectionIdleTime.
+	// Most connections that are kept open while nobody needs them; 0 = no limit.
 	MaxIdleConnections int `json:"maxIdleConnections" env:"MAX_IDLE_CONNECTIONS"`
-	// Accepted for compatibility; lists are not split.
+	// Most objects that one query asks for by name; 0 = 500.
 	MaxListQueryElements int         `json:"maxListQueryElements" env:"MAX_LIST_QUERY_ELEMENTS"`
 	TLS                  PostgresTLS `json:"tls" env:"TLS"`
 	ReadReplica          ReadReplica `json:"readReplica" env:"READ_REPLICA"`
@@ -106,21 +106,22 @@ type PostgresTLS struct {
 	DisableSSLSNI bool `json:"disableSSLSNI" env:"DISABLE_SSLSNI"`
 }
 
-// ReadReplica is a second database from which some reads are served.
+// ReadReplica is a second database that answers lists of the API, which may then be
+// a moment old.
 type ReadReplica struct {
 	// Host of the replica; empty = none.
 	Host string `json:"host" env:"HOST"`
 	// Port of the replica.
 	Port int `json:"port" env:"PORT"`
-	// Percentage of the reads that go to the replica.
+	// Percentage of the lists that the replica answers.
 	Ratio int `json:"ratio" env:"RATIO"`
 }
 
 // StoreCache was 2.10's cache of reads.
 type StoreCache struct {
-	// Accepted for compatibility; reads are served from a snapshot that follows every change.
+	// If true, 2.10 remembered answers of the store.
 	Enabled bool `json:"enabled" env:"ENABLED"`
-	// How long answers that sum up many objects may be reused.
+	// How long it remembered them.
 	ExpirationTime time.Duration `json:"expirationTime" env:"EXPIRATION_TIME"`
 }
 

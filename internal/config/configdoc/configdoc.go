@@ -28,7 +28,7 @@ const intro = `# Settings of kuma-cp
 
 <!-- Made from the structs in internal/config by tools/gen; do not edit. -->
 
-Settings come from three places, each overriding those before: the defaults, the file named by ` + "`kuma-cp run -c FILE`" + ` (YAML or JSON), environment variables. In variables, lists are separated by commas, maps have the form ` + "`k:v,k:v`" + `, durations look like ` + "`10s`" + ` or ` + "`1h30m`" + `; a variable that is set but empty empties texts, lists and maps and is ignored for everything else. Keys and variables that do not exist are reported at start and have no effect. ` + "`GET /config`" + ` shows what holds, with secrets as asterisks.
+Settings come from three places, each overriding those before: the defaults, the file named by ` + "`kuma-cp run -c FILE`" + ` (YAML or JSON), environment variables. In variables, lists are separated by commas, maps have the form ` + "`k:v,k:v`" + `, durations look like ` + "`10s`" + ` or ` + "`1h30m`" + `; a variable that is set but empty empties texts, lists and maps and is ignored for everything else. Keys and variables that do not exist are reported at start and have no effect; so are settings that are accepted from 2.10 but do nothing, if they are given another value than the default. ` + "`GET /config`" + ` shows what holds, with secrets as asterisks.
 `
 
 // Page returns the page. root is that of the module.
@@ -116,6 +116,9 @@ func (t texts) row(b *bytes.Buffer, f loader.Field, section *string) error {
 	}
 	if n := len(f.Within); n > 0 && t.of(f.Within[n-1]) != "" {
 		text = t.of(f.Within[n-1]) + " " + text
+	}
+	if f.Unused != "" {
+		text = strings.TrimSuffix(text, ".") + ". **No effect**: " + f.Unused + "."
 	}
 	env := "–"
 	if f.Env != "" {

@@ -9,6 +9,8 @@
 // json is the key in files and in dumps (a yaml tag, if there is one, is the key
 // in files), env the variable: absolute when it starts with the prefix of all
 // variables ("KUMA_"), otherwise appended to that of the enclosing struct.
+// A tag unused:"reason" marks a setting, or a group of them, that is accepted but
+// does nothing; Load warns of those that are given another value than the default.
 // Defaults are whatever the tree holds before Load. Package config uses it for
 // kuma-cp; other binaries may use it for theirs. It keeps no state.
 package loader
@@ -30,6 +32,8 @@ type Field struct {
 	// around it, the outermost first.
 	Declared Place
 	Within   []Place
+	// Unused says why the setting does nothing; empty = it does something.
+	Unused string
 	// Value is the setting itself, addressable.
 	Value reflect.Value
 }
@@ -69,7 +73,10 @@ func walk(v reflect.Value, at Field, prefix string, out *[]Field) {
 		}
 		field := Field{
 			Path: join(at.Path, ".", key), Env: fieldEnv(f, at.Env, prefix),
-			Declared: Place{t, f.Name}, Within: at.Within, Value: v.Field(i),
+			Declared: Place{t, f.Name}, Within: at.Within, Unused: f.Tag.Get("unused"), Value: v.Field(i),
+		}
+		if field.Unused == "" {
+			field.Unused = at.Unused
 		}
 		if isGroup(f.Type) {
 			field.Within = append(at.Within[:len(at.Within):len(at.Within)], field.Declared)

@@ -50,11 +50,29 @@ type Result struct {
 // or says why the file is no YAML.
 func Load(tree any, o Options) (*Result, error) {
 	l := &load{res: &Result{Set: map[string]bool{}}, fields: Fields(tree, o.Prefix)}
+	defaults := l.unused()
 	if err := l.file(tree, o.File); err != nil {
 		return nil, err
 	}
 	l.environ(o)
+	now := l.unused()
+	for _, f := range l.fields {
+		if l.res.Set[f.Path] && now[f.Path] != defaults[f.Path] {
+			l.warn("setting %s has no effect: %s", f.Path, f.Unused)
+		}
+	}
 	return l.res, l.bad.Err()
+}
+
+// unused returns the values of all settings that do nothing, as texts.
+func (l *load) unused() map[string]string {
+	values := map[string]string{}
+	for _, f := range l.fields {
+		if f.Unused != "" {
+			values[f.Path] = fmt.Sprint(f.Value.Interface())
+		}
+	}
+	return values
 }
 
 type load struct {

@@ -40,7 +40,11 @@ type tree struct {
 		versions
 	} `json:"server" env:"X_SERVER"`
 	Labels map[string]string `json:"labels" env:"X_LABELS"`
-	Quiet  string            `json:"quiet,omitempty" env:"X_QUIET"`
+	Former struct {
+		Pause time.Duration `json:"pause" env:"PAUSE"`
+		Names []string      `json:"names" env:"NAMES" unused:"nobody is called"`
+	} `json:"former" env:"X_FORMER" unused:"nothing waits"`
+	Quiet  string `json:"quiet,omitempty" env:"X_QUIET"`
 	unseen int
 }
 
@@ -189,6 +193,8 @@ func TestWarnings(t *testing.T) {
 		"words left out":          {"", []string{"X_PORT=1"}, "did you mean X_SERVER_PORT?"},
 		"strange variable":        {"", []string{"X_COMPLETELY_DIFFERENT=1"}, "variable X_COMPLETELY_DIFFERENT is not known and has no effect"},
 		"alias":                   {"", []string{"X_OLD=a"}, "variable X_OLD is accepted, but its right name is X_NAME"},
+		"unused group":            {"former: {pause: 3s}\n", nil, "setting former.pause has no effect: nothing waits"},
+		"unused setting":          {"former: {pause: 0s}\n", []string{"X_FORMER_NAMES=a"}, "setting former.names has no effect: nobody is called"},
 		"alias beside right name": {"", []string{"X_OLD=a", "X_NAME=b"}, "variable X_OLD has no effect because X_NAME is set too"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -233,6 +239,7 @@ func TestDump(t *testing.T) {
 	got := Dump(x)
 	want := map[string]any{
 		"name": "n", "labels": map[string]any{"a": "1", "b": "2"},
+		"former": map[string]any{"pause": "0s", "names": []any{}},
 		"server": map[string]any{
 			"port": 80, "small": uint16(0), "on": false, "wait": "1s", "secret": "*****", "ports": []any{},
 			"keys": []any{map[string]any{"id": "a"}}, "Special": "", "min": "low", "ciphers": []any{},
