@@ -32,7 +32,7 @@ import (
 	"weft/internal/cp/store/sealed"
 	"weft/internal/cp/whatif"
 	"weft/internal/logging"
-	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/tlsutil"
 	"weft/internal/version"
@@ -137,10 +137,13 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	if p.set, err = whatif.SettingsOf(c); err != nil {
 		return nil, err
 	}
+	for _, u := range p.set.UnknownKinds {
+		log.Warn("about the configuration", "warning", u)
+	}
 	if p.codec, err = newCodec(c.Store.Encryption); err != nil {
 		return nil, err
 	}
-	raw, elector, err := openStore(ctx, c, p.codec, p.instance, p.metrics, logging.Named(log, "store"))
+	raw, elector, err := p.openStore(ctx, logging.Named(log, "store"))
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +161,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	}
 	p.keeper = &identity.Keeper{Store: p.store, State: p.state, Log: logging.Named(log, "identity"), Now: host.Now}
 	p.engine = engine.New(engine.Deps{
-		State: p.actual, Actual: p.actual.Tables, Settings: p.set.View, Kinds: catalog.ByName, Identities: p.identities,
+		State: p.actual, Actual: p.actual.Tables, Settings: p.set.View, Kinds: p.set.Kind, Identities: p.identities,
 		Log: logging.Named(log, "engine"), Metrics: p.metrics, Now: host.Now,
 	})
 	if p.tokens, err = auth.NewTokens(auth.OptionsOf(c), p.store, logging.Named(log, "auth"), host.Now); err != nil {
@@ -178,7 +181,8 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 		Store: p.store, Keys: p.tokens, Log: logging.Named(log, "defaults"),
 		Policies: p.initialPolicies,
 		Zone:     p.zone(), Federated: c.IsFederatedZone(),
-		SkipMesh: c.Defaults.SkipMeshCreation, SkipGenerators: c.Defaults.SkipHostnameGenerators, SkipAll: c.Defaults.SkipTenantResources,
+		SkipMesh: c.Defaults.SkipMeshCreation, SkipAll: c.Defaults.SkipTenantResources,
+		SkipGenerators: c.Defaults.SkipHostnameGenerators || p.set.Kind(kinds.HostnameGenerator.Name) == nil,
 	})
 	if !c.IsFederatedZone() {
 		p.maker.Authorities = p.keeper
@@ -186,6 +190,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	build := version.Current()
 	err = errors.Join(
 		diagnostics.RegisterLeader(p.metrics, p.elector.Leading),
+		p.registerCounts(),
 		diagnostics.RegisterInfo(p.metrics, diagnostics.Info{
 			Product: version.WireProduct, Version: build.Version, BuildDate: build.BuildDate, GitCommit: build.GitCommit, GitTag: build.GitTag,
 			InstanceID: p.instance, ClusterID: p.cluster.get,

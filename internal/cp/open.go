@@ -8,15 +8,12 @@ import (
 	"os"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"weft/internal/config"
 	"weft/internal/cp/store"
 	"weft/internal/cp/store/memory"
 	"weft/internal/cp/store/postgres"
 	"weft/internal/cp/store/sealed"
 	"weft/internal/cp/store/sqlite"
-	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
@@ -24,13 +21,14 @@ import (
 // openStore opens the store that the settings name, with the elector that goes
 // with it: control planes that share a database elect a leader, one that has
 // its data for itself always leads.
-func openStore(ctx context.Context, c *config.Config, codec *sealed.Codec, instance string, reg prometheus.Registerer, log *slog.Logger) (store.Store, store.Elector, error) {
+func (p *parts) openStore(ctx context.Context, log *slog.Logger) (store.Store, store.Elector, error) {
+	c, codec := p.Config, p.codec
 	alone := store.NewElector(store.Alone, log)
 	switch c.Store.Type {
 	case config.StoreMemory:
 		return memory.New(), alone, nil
 	case config.StoreSQLite:
-		s, err := sqlite.Open(ctx, sqlite.Options{Path: c.Store.SQLite.File(c.General.WorkDir), Kinds: catalog.ByName, Codec: codec, Log: log})
+		s, err := sqlite.Open(ctx, sqlite.Options{Path: c.Store.SQLite.File(c.General.WorkDir), Kinds: p.set.Kind, Codec: codec, Log: log})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -39,16 +37,16 @@ func openStore(ctx context.Context, c *config.Config, codec *sealed.Codec, insta
 		}
 		return s, alone, nil
 	case config.StorePostgres:
-		s, err := postgres.Open(ctx, postgres.Options{Config: postgresConfig(c.Store.Postgres), Kinds: catalog.ByName, Codec: codec, Log: log})
+		s, err := postgres.Open(ctx, postgres.Options{Config: postgresConfig(c.Store.Postgres), Kinds: p.set.Kind, Codec: codec, Log: log})
 		if err != nil {
 			return nil, nil, err
 		}
 		if err := readable(ctx, s, codec); err != nil {
 			return nil, nil, errors.Join(err, s.Close())
 		}
-		e, err := s.NewElector(postgres.Election{Owner: instance})
+		e, err := s.NewElector(postgres.Election{Owner: p.instance})
 		if err == nil {
-			err = reg.Register(s.Collector())
+			err = p.metrics.Register(s.Collector())
 		}
 		if err != nil {
 			return nil, nil, errors.Join(err, s.Close())

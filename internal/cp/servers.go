@@ -20,7 +20,6 @@ import (
 	"weft/internal/cp/rest"
 	"weft/internal/cp/xds"
 	"weft/internal/logging"
-	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/model"
 	"weft/internal/tlsutil"
 	"weft/internal/version"
@@ -85,7 +84,7 @@ func (p *parts) apiServers(ctx context.Context) ([]server, error) {
 		return nil, fmt.Errorf("set up metrics of the API: %w", err)
 	}
 	d := rest.Deps{
-		Config: p.Config, Store: p.store, Gate: p.gate, Kinds: catalog.Kinds,
+		Config: p.Config, Store: p.store, Gate: p.gate, Kinds: p.set.Kinds,
 		Tables: func() model.Tables { return p.state.Current() }, Now: p.host.Now,
 		MeshCreated: p.maker.MeshCreated, MeshUpdated: p.maker.MeshUpdated,
 		Authn:  auth.NewAuthn(p.APIServer.Authn, p.tokens, p.host.Name),

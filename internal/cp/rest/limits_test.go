@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"weft/internal/cp/rest"
@@ -104,6 +105,50 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the answer tells what is inside: %s", got.text)
 			}
 		})
+	}
+}
+
+// lenient notes which reads may be answered by a replica of the database.
+type lenient struct {
+	store.Store
+	lists, gets atomic.Int32 // that may be
+	strict      atomic.Int32 // that may not
+}
+
+func (l *lenient) count(ctx context.Context, n *atomic.Int32) {
+	if !store.StaleAllowed(ctx) {
+		n = &l.strict
+	}
+	n.Add(1)
+}
+
+func (l *lenient) List(ctx context.Context, k *model.Kind, mesh string) ([]*model.Object, error) {
+	l.count(ctx, &l.lists)
+	return l.Store.List(ctx, k, mesh)
+}
+
+func (l *lenient) Get(ctx context.Context, key model.Key) (*model.Object, error) {
+	l.count(ctx, &l.gets)
+	return l.Store.Get(ctx, key)
+}
+
+// TestListsMayBeStale: a replica may answer lists and nothing else; who writes an
+// object and gets it finds what was written.
+func TestListsMayBeStale(t *testing.T) {
+	l := &lenient{}
+	w := newWorld(t, localAdmin, func(d *rest.Deps) { l.Store, d.Store = d.Store, l })
+	for _, path := range []string{"/meshes", "/dataplanes", "/dataplanes/_overview", "/meshes/default/meshtimeouts"} {
+		before := l.lists.Load()
+		send(t, http.MethodGet, w.url+path, "")
+		if l.lists.Load() != before+1 {
+			t.Errorf("GET %s reads as if somebody would write next", path)
+		}
+	}
+	before := l.strict.Load()
+	send(t, http.MethodPut, w.url+"/meshes/m", `{"type":"Mesh","name":"m"}`)
+	send(t, http.MethodGet, w.url+"/meshes/m", "")
+	if l.gets.Load() != 0 || l.strict.Load() < before+2 {
+		t.Errorf("%d objects were read from where they may be old", l.gets.Load())
 	}
 }
 

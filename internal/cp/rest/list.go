@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"weft/internal/cp/store"
 	"weft/internal/mesh/model"
 )
 
@@ -46,7 +47,8 @@ func (s *Server) matching(c *call, k *model.Kind) ([]*model.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	objs, err := s.Store.List(c.Context(), k, c.params["mesh"])
+	// Lists are for reading: a replica of the database may answer.
+	objs, err := s.Store.List(store.AllowStale(c.Context()), k, c.params["mesh"])
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", k.Plural, err)
 	}

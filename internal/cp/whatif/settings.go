@@ -23,12 +23,17 @@ import (
 	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
 )
 
 // Settings are those of a control plane that decide what becomes of objects.
 type Settings struct {
 	Zone string
 	View view.Settings
+	// Kinds are those that exist here, and UnknownKinds sentences about names in
+	// the settings that are none.
+	Kinds        []*model.Kind
+	UnknownKinds []string
 	// Services are the settings of the task that keeps services; its Log is nil.
 	Services services.Settings
 	// VIPs is the range of the older virtual addresses.
@@ -45,14 +50,16 @@ func SettingsOf(c *config.Config) (Settings, error) {
 	if c.IsGlobal() {
 		zone = ""
 	}
-	enabled := func(kind *model.Kind) bool { return slices.Contains(c.CoreResources.Enabled, kind.Plural) }
+	all, unknown := enabledKinds(c)
+	enabled := func(kind *model.Kind) bool { return slices.Contains(all, kind) }
 	s := Settings{
+		Kinds: all, UnknownKinds: unknown,
 		Zone: zone, Federated: c.IsFederatedZone(),
 		View: view.Settings{
 			Zone: zone, InternalCIDRs: c.IPAM.KnownInternalCIDRs,
 			DNSDomain: c.DNSServer.Domain, ServiceVIPPort: uint32(c.DNSServer.ServiceVIPPort), ServiceVIPs: c.DNSServer.ServiceVIPEnabled,
 			AutoReachable: c.Experimental.AutoReachableServices,
-			Policies:      catalog.Policies,
+			Policies:      slices.DeleteFunc(slices.Clone(catalog.Policies), func(p *policy.Policy) bool { return !enabled(p.Kind) }),
 		},
 		Services: services.Settings{
 			Zone:      zone,
@@ -60,8 +67,9 @@ func SettingsOf(c *config.Config) (Settings, error) {
 			Addresses: enabled(kinds.MeshService), Hostnames: enabled(kinds.HostnameGenerator),
 			GracePeriod: c.MeshService.DeletionGracePeriod,
 		},
-		Initial: admit.Initial{Kind: catalog.ByName, Routing: c.Defaults.CreateMeshRoutingResources},
+		Initial: admit.Initial{Routing: c.Defaults.CreateMeshRoutingResources},
 	}
+	s.Initial.Kind = s.Kind
 	if c.IsGlobal() {
 		return s, nil // it gives out no addresses
 	}
