@@ -41,6 +41,7 @@ func TestPolicies(t *testing.T) {
 		{"LoadBalancingHash", testLoadBalancingHash},
 		{"LoadBalancingLocality", testLoadBalancingLocality},
 		{"MetricProfiles", testMetricProfiles},
+		{"Passthrough", testPassthrough},
 		{"ProxyPatch", testProxyPatch},
 		{"RateLimit", testRateLimit},
 		{"Retry", testRetry},

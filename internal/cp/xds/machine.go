@@ -19,6 +19,8 @@ type Options struct {
 	// RemovalGrace is how long a cluster stays after the listeners and routes
 	// without it were accepted, because connections of a listener that drains
 	// still use it; negative = no grace. Default 30 s, the drain time of kuma-dp.
+	// There is none where the target changed without a change of listeners and
+	// routes: then nothing drains, and who took the cluster away means to stop it.
 	RemovalGrace time.Duration
 	// MaxNames bounds the names of one type that a client may subscribe to, and
 	// MaxNameBytes their length in sum. Defaults 50,000 and 8 MiB.
@@ -163,8 +165,9 @@ type flight struct {
 const maxFlights = 64
 
 type linger struct {
-	seq uint64    // target since which the cluster is not wanted
-	due time.Time // when it is removed; zero = its users are not gone yet
+	seq   uint64        // target since which the cluster is not wanted
+	grace time.Duration // that its users have to go
+	due   time.Time     // when it is removed; zero = its users are not gone yet
 }
 
 // NewMachine returns the state of a client that has just connected. watch is told
@@ -194,9 +197,13 @@ func (m *Machine) Close() {
 // SetTarget says what the client should hold from now on.
 func (m *Machine) SetTarget(s *Set) {
 	first := m.target == nil
+	grace := m.opt.RemovalGrace
+	if !first && m.target.same(s, Listener) && m.target.same(s, Route) {
+		grace = 0
+	}
 	m.target = s
 	m.seq++
-	m.updateLingering()
+	m.updateLingering(grace)
 	for name := range m.types[Endpoints].names {
 		m.follow(name)
 	}
@@ -220,7 +227,8 @@ func (st *typeState) changed(at time.Time) {
 }
 
 // updateLingering compares the clusters that the client holds with the target.
-func (m *Machine) updateLingering() {
+// grace is what the users of those have that are newly not wanted.
+func (m *Machine) updateLingering(grace time.Duration) {
 	want := m.target.Of(Cluster)
 	for name := range m.lingering {
 		if _, ok := want[name]; ok {
@@ -229,7 +237,7 @@ func (m *Machine) updateLingering() {
 	}
 	for name := range m.types[Cluster].sent {
 		if _, ok := want[name]; !ok && m.lingering[name] == nil {
-			m.lingering[name] = &linger{seq: m.seq}
+			m.lingering[name] = &linger{seq: m.seq, grace: grace}
 		}
 	}
 }

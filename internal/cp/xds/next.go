@@ -18,6 +18,14 @@ func (m *Machine) Next(now time.Time) (*Response, bool) {
 			return r, true
 		}
 	}
+	if len(m.lingering) > 0 {
+		// That listeners and routes need nothing more was found after the clusters
+		// were looked at, which may have waited for just that.
+		if r := m.nextOf(Cluster, now); r != nil {
+			m.opt.Reporter.Sent(Cluster)
+			return r, true
+		}
+	}
 	m.reportHolding()
 	return nil, false
 }
@@ -184,7 +192,7 @@ func (m *Machine) releaseLingering(now time.Time) {
 			continue
 		}
 		if l.due.IsZero() {
-			l.due = now.Add(m.opt.RemovalGrace)
+			l.due = now.Add(l.grace)
 		}
 		if now.Before(l.due) {
 			m.wakeAt(l.due)

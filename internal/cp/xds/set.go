@@ -49,6 +49,19 @@ func (s *Set) With(t Type, resources []*Resource) *Set {
 // Endpoints are in Live.
 func (s *Set) Of(t Type) map[string]*Resource { return s.byType[t] }
 
+// same tells whether two sets hold the same of a type.
+func (s *Set) same(o *Set, t Type) bool {
+	if len(s.byType[t]) != len(o.byType[t]) {
+		return false
+	}
+	for name, r := range s.byType[t] {
+		if other := o.byType[t][name]; other == nil || other.Version != r.Version {
+			return false
+		}
+	}
+	return true
+}
+
 // Live returns the endpoint lists by name; the caller must not change it.
 func (s *Set) Live() map[string]*Live { return s.live }
 

@@ -63,7 +63,7 @@ func (m *Machine) subscribeDelta(r *Request, first bool) error {
 			}
 		}
 		if r.Type == Cluster && m.target != nil {
-			m.updateLingering()
+			m.updateLingering(m.opt.RemovalGrace)
 		}
 	}
 	return nil
