@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weft/internal/cp/view"
@@ -164,7 +165,7 @@ func destinationName(d ir.Destination) string {
 	if short == "" {
 		return d.Name
 	}
-	return fmt.Sprintf("%s_%s_%s_%s_%s_%d", d.Mesh, d.Display, d.Namespace, d.Zone, short, d.Port)
+	return d.Mesh + "_" + d.Display + "_" + d.Namespace + "_" + d.Zone + "_" + short + "_" + strconv.FormatUint(uint64(d.Port), 10)
 }
 
 func (x *backends) cluster(name string, d *view.Destination, tags map[string]string) *ir.Cluster {

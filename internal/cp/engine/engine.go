@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"weft/internal/cp/envoy"
 	"weft/internal/cp/identity"
 	"weft/internal/cp/preview"
 	"weft/internal/cp/state"
@@ -82,7 +83,7 @@ func New(d Deps) *Engine {
 		metrics: newMetrics(d.Metrics),
 		queue:   newQueue(),
 		intern:  newIntern(),
-		make:    preview.Make,
+		make:    preview.Sharing(envoy.NewMemo()),
 		meshes:  map[string]*mesh{},
 		proxies: map[model.Key]*proxy{},
 		moved:   make(chan struct{}),

@@ -19,11 +19,10 @@ const httpOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 func addClusters(l *list, p *ir.Proxy) error {
 	for _, c := range p.Clusters {
-		msg, err := clusterOf(c)
+		err := l.share(originOutbound, xds.Cluster, c.Name, func() (message, error) { return clusterOf(c) }, c)
 		if err != nil {
 			return err
 		}
-		l.add(originOutbound, xds.Cluster, c.Name, msg)
 	}
 	return nil
 }

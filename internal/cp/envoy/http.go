@@ -29,7 +29,7 @@ const (
 var helperCIDRs = []string{"127.0.0.1/32", "::1/128"}
 
 // httpManager returns the filter that handles requests of a listener.
-func httpManager(p *ir.Proxy, l *ir.Listener, s side) (*listener.Filter, error) {
+func httpManager(l *ir.Listener, s side) (*listener.Filter, error) {
 	h := l.HTTP
 	// Routes made for destinations never counted ranges of IPv6 as internal.
 	cidrs, err := cidrRanges(s.cidrs, !s.inbound)
@@ -57,7 +57,7 @@ func httpManager(p *ir.Proxy, l *ir.Listener, s side) (*listener.Filter, error) 
 	if m.HttpFilters, err = httpFilters(h, s); err != nil {
 		return nil, err
 	}
-	if m.AccessLog, err = accessLogs(p, l.AccessLogs); err != nil {
+	if m.AccessLog, err = accessLogs(s.logs, l.AccessLogs); err != nil {
 		return nil, err
 	}
 	if s.denied != nil {

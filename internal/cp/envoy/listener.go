@@ -3,6 +3,7 @@ package envoy
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -123,7 +124,7 @@ func inboundChains(t *ir.ServerTLS) []chainKind {
 
 func inboundChain(p *ir.Proxy, in *ir.Inbound, name string, secured bool) (*listener.FilterChain, error) {
 	stat := fmt.Sprintf("localhost_%d", in.WorkloadPort)
-	s := side{inbound: true, stat: stat, route: "inbound:" + in.Service, host: in.Service, cidrs: p.InternalCIDRs}
+	s := side{inbound: true, stat: stat, route: "inbound:" + in.Service, host: in.Service, cidrs: p.InternalCIDRs, logs: logSocket(p)}
 	access := in.Access
 	if !secured {
 		access = nil
@@ -136,7 +137,7 @@ func inboundChain(p *ir.Proxy, in *ir.Inbound, name string, secured bool) (*list
 		s.access = access
 		access = nil
 	}
-	filters, err := networkFilters(p, &in.Listener, s)
+	filters, err := networkFilters(&in.Listener, s)
 	if err != nil {
 		return nil, err
 	}
@@ -159,16 +160,27 @@ func inboundChain(p *ir.Proxy, in *ir.Inbound, name string, secured bool) (*list
 func addOutbounds(l *list, p *ir.Proxy) error {
 	for _, o := range p.Outbounds {
 		name := "outbound:" + hostPort(o.Address, o.Port)
-		msg := portListener(name, &o.Listener, core.TrafficDirection_OUTBOUND)
 		s := side{stat: statName(o.Stat), route: o.RouteName, host: o.Stat, cidrs: p.InternalCIDRs}
-		filters, err := networkFilters(p, &o.Listener, s)
+		// The socket is the proxy's own, so it counts only where it is used.
+		if slices.ContainsFunc(o.AccessLogs, func(x ir.AccessLog) bool { return x.TCP != "" }) {
+			s.logs = logSocket(p)
+		}
+		err := l.share(originOutbound, xds.Listener, name, func() (message, error) { return outboundListener(name, o, s) }, o, s.cidrs, s.logs)
 		if err != nil {
 			return fmt.Errorf("outbound %s: %w", hostPort(o.Address, o.Port), err)
 		}
-		msg.FilterChains = []*listener.FilterChain{{Filters: filters}}
-		l.add(originOutbound, xds.Listener, name, msg)
 	}
 	return nil
+}
+
+func outboundListener(name string, o *ir.Outbound, s side) (message, error) {
+	msg := portListener(name, &o.Listener, core.TrafficDirection_OUTBOUND)
+	filters, err := networkFilters(&o.Listener, s)
+	if err != nil {
+		return nil, err
+	}
+	msg.FilterChains = []*listener.FilterChain{{Filters: filters}}
+	return msg, nil
 }
 
 func listenerFilter(name string, m message) (*listener.ListenerFilter, error) {

@@ -28,6 +28,8 @@ type side struct {
 	// its virtual host.
 	stat, route, host string
 	cidrs             []string
+	// logs is the socket for access logs over TCP.
+	logs string
 	// access is decided per request, and denied is the log of those denied.
 	access *ir.Access
 	denied *accesslog.AccessLog
@@ -35,7 +37,7 @@ type side struct {
 
 // networkFilters returns the filters of a chain, apart from access control of
 // connections.
-func networkFilters(p *ir.Proxy, l *ir.Listener, s side) ([]*listener.Filter, error) {
+func networkFilters(l *ir.Listener, s side) ([]*listener.Filter, error) {
 	var out []*listener.Filter
 	if l.ConnectionRate != nil {
 		f, err := connectionLimit(l.ConnectionRate)
@@ -45,7 +47,7 @@ func networkFilters(p *ir.Proxy, l *ir.Listener, s side) ([]*listener.Filter, er
 		out = append(out, f)
 	}
 	if l.HTTP != nil {
-		f, err := httpManager(p, l, s)
+		f, err := httpManager(l, s)
 		if err != nil {
 			return nil, err
 		}
@@ -64,20 +66,20 @@ func networkFilters(p *ir.Proxy, l *ir.Listener, s side) ([]*listener.Filter, er
 	if len(l.TCP.Splits) == 0 {
 		return out, nil // nobody may connect: without a last filter connections are closed
 	}
-	f, err := tcpProxy(p, l, s)
+	f, err := tcpProxy(l, s)
 	if err != nil {
 		return nil, err
 	}
 	return append(out, f), nil
 }
 
-func tcpProxy(p *ir.Proxy, l *ir.Listener, s side) (*listener.Filter, error) {
+func tcpProxy(l *ir.Listener, s side) (*listener.Filter, error) {
 	t := &tcpproxy.TcpProxy{StatPrefix: s.stat, IdleTimeout: duration(l.TCP.IdleTimeout)}
 	if n := l.TCP.MaxConnectAttempts; n > 0 {
 		t.MaxConnectAttempts = wrapperspb.UInt32(n)
 	}
 	setTCPTarget(t, l.TCP.Splits)
-	logs, err := accessLogs(p, l.AccessLogs)
+	logs, err := accessLogs(s.logs, l.AccessLogs)
 	if err != nil {
 		return nil, err
 	}

@@ -282,9 +282,9 @@ func (e *exit) chain(l *list, p *ir.Proxy) (*listener.FilterChain, error) {
 		if err := e.cluster(l, name); err != nil {
 			return nil, err
 		}
-		f, err = tcpProxy(p, &ir.Listener{
+		f, err = tcpProxy(&ir.Listener{
 			TCP: &ir.TCP{Splits: []ir.Split{{Cluster: name}}}, AccessLogs: p.Transparent.AccessLogs,
-		}, side{stat: statName(name)})
+		}, side{stat: statName(name), logs: logSocket(p)})
 	}
 	if err != nil {
 		return nil, err
@@ -348,7 +348,7 @@ func (e *exit) manager(l *list, p *ir.Proxy, name string) (*listener.Filter, err
 		InternalAddressConfig: &hcm.HttpConnectionManager_InternalAddressConfig{CidrRanges: cidrs},
 		RouteSpecifier:        &hcm.HttpConnectionManager_RouteConfig{RouteConfig: rc},
 	}
-	if m.AccessLog, err = accessLogs(p, p.Transparent.AccessLogs); err != nil {
+	if m.AccessLog, err = accessLogs(logSocket(p), p.Transparent.AccessLogs); err != nil {
 		return nil, err
 	}
 	return networkFilter(filterHTTP, m)

@@ -11,6 +11,7 @@ import (
 
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/ir"
+	"weft/internal/mesh/model"
 )
 
 // Origins of resources, which patches match on.
@@ -38,6 +39,10 @@ type item struct {
 	typ    xds.Type
 	name   string
 	msg    message
+	// ready is the resource, encoded before; then msg is nil.
+	ready *xds.Resource
+	// remember is told the resource when it is encoded; nil = nobody.
+	remember func(r *xds.Resource)
 }
 
 // list collects the resources of one proxy. Of two with one name the later one
@@ -45,6 +50,8 @@ type item struct {
 type list struct {
 	items []item
 	index map[key]int
+	memo  *Memo // nil = nothing is shared
+	buf   []byte
 }
 
 type key struct {
@@ -53,8 +60,11 @@ type key struct {
 }
 
 func (l *list) add(origin string, typ xds.Type, name string, msg message) {
-	k := key{typ, name}
-	it := item{origin: origin, typ: typ, name: name, msg: msg}
+	l.put(item{origin: origin, typ: typ, name: name, msg: msg})
+}
+
+func (l *list) put(it item) {
+	k := key{it.typ, it.name}
 	if i, ok := l.index[k]; ok {
 		l.items[i] = it
 		return
@@ -63,12 +73,41 @@ func (l *list) add(origin string, typ xds.Type, name string, msg message) {
 	l.items = append(l.items, it)
 }
 
+// share adds a resource that is made from the given values and nothing else, as it
+// was made before from equal ones.
+func (l *list) share(origin string, typ xds.Type, name string, make func() (message, error), from ...any) error {
+	it := item{origin: origin, typ: typ, name: name}
+	if l.memo != nil {
+		var id model.Hash
+		id, l.buf = digest(l.buf, from...)
+		if it.ready = l.memo.find(typ, id); it.ready == nil {
+			it.remember = func(r *xds.Resource) { l.memo.keep(typ, id, r) }
+		}
+	}
+	if it.ready == nil {
+		var err error
+		if it.msg, err = make(); err != nil {
+			return err
+		}
+	}
+	l.put(it)
+	return nil
+}
+
 // Resources returns what the proxy should hold: its resources, and the names of
 // the endpoint lists that its clusters refer to. An error names the resource
 // that breaks one of Envoy's rules; then nothing is returned. Patches that cannot
 // be applied add a warning to p.
 func Resources(p *ir.Proxy) ([]*xds.Resource, []ir.EndpointsRef, error) {
+	return (*Memo)(nil).Resources(p)
+}
+
+// Resources is the function Resources; what m remembers is not made again.
+func (m *Memo) Resources(p *ir.Proxy) ([]*xds.Resource, []ir.EndpointsRef, error) {
 	l := &list{index: make(map[key]int, 2*len(p.Inbounds)+len(p.Outbounds)+len(p.Clusters)+12)}
+	if len(p.Patches) == 0 { // patches change messages of this proxy only
+		l.memo = m
+	}
 	steps := []func(*list, *ir.Proxy) error{
 		addAdmin, addMetrics, addTransparent, addInbounds, addOutbounds, addClusters,
 		addDirectAccess, addProbes, addDNS, addObservability, addBackends,
@@ -81,9 +120,16 @@ func Resources(p *ir.Proxy) ([]*xds.Resource, []ir.EndpointsRef, error) {
 	applyPatches(l, p)
 	out := make([]*xds.Resource, 0, len(l.items))
 	for _, it := range l.items {
+		if it.ready != nil {
+			out = append(out, it.ready)
+			continue
+		}
 		r, err := encode(it.typ, it.name, it.msg)
 		if err != nil {
 			return nil, nil, fmt.Errorf("describe proxy %s/%s to Envoy: %w", p.ID.Mesh, p.ID.Name, err)
+		}
+		if it.remember != nil {
+			it.remember(r)
 		}
 		out = append(out, r)
 	}

@@ -41,7 +41,11 @@ func socketPath(p *ir.Proxy, purpose string) string {
 	return path + ".sock"
 }
 
-func accessLogs(p *ir.Proxy, logs []ir.AccessLog) ([]*accesslog.AccessLog, error) {
+// logSocket is where kuma-dp takes lines of access logs that go over TCP.
+func logSocket(p *ir.Proxy) string { return socketPath(p, "kuma-al") }
+
+// accessLogs returns loggers; socket is that of kuma-dp.
+func accessLogs(socket string, logs []ir.AccessLog) ([]*accesslog.AccessLog, error) {
 	var out []*accesslog.AccessLog
 	for _, l := range logs {
 		name, m := "envoy.access_loggers.file", message(nil)
@@ -49,7 +53,7 @@ func accessLogs(p *ir.Proxy, logs []ir.AccessLog) ([]*accesslog.AccessLog, error
 		case l.OTel != "":
 			name, m = "envoy.access_loggers.open_telemetry", otelLog(l)
 		case l.TCP != "":
-			m = tcpLog(p, l)
+			m = tcpLog(socket, l)
 		default:
 			m = fileLog(l)
 		}
@@ -81,14 +85,14 @@ func fileLog(l ir.AccessLog) message {
 }
 
 // tcpLog hands lines to kuma-dp, which sends them to the address.
-func tcpLog(p *ir.Proxy, l ir.AccessLog) message {
+func tcpLog(socket string, l ir.AccessLog) message {
 	msg := structpb.NewStringValue(l.Format)
 	if l.JSON != nil {
 		msg = structpb.NewStructValue(jsonFields(l.JSON))
 	}
 	line := &structpb.Struct{Fields: map[string]*structpb.Value{"address": structpb.NewStringValue(l.TCP), "message": msg}}
 	return &filelog.FileAccessLog{
-		Path: socketPath(p, "kuma-al"),
+		Path: socket,
 		AccessLogFormat: &filelog.FileAccessLog_LogFormat{LogFormat: &core.SubstitutionFormatString{
 			Format:          &core.SubstitutionFormatString_JsonFormat{JsonFormat: line},
 			OmitEmptyValues: l.OmitEmpty,

@@ -49,10 +49,10 @@ func addPassthrough(l *list, p *ir.Proxy, f family) error {
 	if p.Transparent.Passthrough {
 		l.add(originTransparent, xds.Cluster, out, originalDst(out, ""))
 	}
-	filter, err := tcpProxy(p, &ir.Listener{
+	filter, err := tcpProxy(&ir.Listener{
 		TCP:        &ir.TCP{Splits: []ir.Split{{Cluster: out}}},
 		AccessLogs: p.Transparent.AccessLogs,
-	}, side{stat: statName(out)})
+	}, side{stat: statName(out), logs: logSocket(p)})
 	if err != nil {
 		return err
 	}
@@ -98,10 +98,10 @@ func addDirectAccess(l *list, p *ir.Proxy) error {
 	l.add(originDirect, xds.Cluster, directName, c)
 	for _, d := range p.DirectAccess {
 		name := directName + "_" + hostPort(d.Address, d.Port)
-		f, err := tcpProxy(p, &ir.Listener{
+		f, err := tcpProxy(&ir.Listener{
 			TCP:        &ir.TCP{Splits: []ir.Split{{Cluster: directName}}},
 			AccessLogs: d.AccessLogs,
-		}, side{stat: statName(name)})
+		}, side{stat: statName(name), logs: logSocket(p)})
 		if err != nil {
 			return fmt.Errorf("direct access to %s: %w", hostPort(d.Address, d.Port), err)
 		}

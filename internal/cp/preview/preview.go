@@ -49,12 +49,19 @@ func Of(v *view.Mesh, kind *model.Kind, name string, md view.Metadata, make Make
 
 // Make is the Maker of real resources.
 func Make(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
-	p := build.Proxy(in)
-	rs, refs, err := envoy.Resources(p)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("translate proxy %s/%s: %w", p.ID.Mesh, p.ID.Name, err)
+	return Sharing(nil)(in)
+}
+
+// Sharing returns Make for many proxies: what the memo has is not made again.
+func Sharing(memo *envoy.Memo) Maker {
+	return func(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
+		p := build.Proxy(in)
+		rs, refs, err := memo.Resources(p)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("translate proxy %s/%s: %w", p.ID.Mesh, p.ID.Name, err)
+		}
+		return p, rs, refs, nil
 	}
-	return p, rs, refs, nil
 }
 
 // Assignment encodes the endpoints of a ref as a view knows them.
