@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"weft/internal/testkit/netns"
 )
 
 var backends = []string{"nft", "iptables-nft", "iptables-legacy"}
@@ -134,14 +136,13 @@ func TestSameSourcePort(t *testing.T) {
 func TestVirtualNetwork(t *testing.T) {
 	each(t, func(t *testing.T, w *world, backend string) {
 		box := w.here + "-c"
-		ip(t, "netns add %s", box)
-		t.Cleanup(func() { ip(t, "netns del %s", box) })
-		ip(t, "-n %s link add docker7 type veth peer name eth0 netns %s", w.here, box)
-		ip(t, "-n %s addr add 172.31.0.1/24 dev docker7", w.here)
-		ip(t, "-n %s link set docker7 up", w.here)
-		ip(t, "-n %s addr add 172.31.0.9/24 dev eth0", box)
-		ip(t, "-n %s link set eth0 up", box)
-		ip(t, "-n %s route add default via 172.31.0.1", box)
+		netns.Add(t, box)
+		netns.IP(t, "-n %s link add docker7 type veth peer name eth0 netns %s", w.here, box)
+		netns.IP(t, "-n %s addr add 172.31.0.1/24 dev docker7", w.here)
+		netns.IP(t, "-n %s link set docker7 up", w.here)
+		netns.IP(t, "-n %s addr add 172.31.0.9/24 dev eth0", box)
+		netns.IP(t, "-n %s link set eth0 up", box)
+		netns.IP(t, "-n %s route add default via 172.31.0.1", box)
 		w.install(t, backend, "--redirect-all-dns-traffic", "--vnet", "docker+:172.31.0.0/24", "--exclude-inbound-interfaces", "docker7")
 		l := w.newListeners(t)
 		l.tcp(t, w.here, "outbound", proxyUID, "0.0.0.0:15001")
@@ -414,12 +415,12 @@ func TestFamilies(t *testing.T) {
 	if !has6() {
 		t.Error("no rules for IPv6")
 	}
-	ip(t, "-n %s addr del fd77::1/64 dev eth0", w.here)
+	netns.IP(t, "-n %s addr del fd77::1/64 dev eth0", w.here)
 	w.install(t, "nft") // eth0 still has its link-local address
 	if !has6() {
 		t.Error("a link-local address is not enough for IPv6")
 	}
-	ip(t, "-n %s -6 addr flush dev eth0", w.here)
+	netns.IP(t, "-n %s -6 addr flush dev eth0", w.here)
 	out := w.install(t, "nft", "--verbose")
 	if has6() || !strings.Contains(out, "IPv6 is left out") {
 		t.Errorf("rules for IPv6 although no interface has an address:\n%s", out)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"weft/internal/testkit/netns"
 )
 
 // TestFailedSelfTest requires that everything is undone when what was reachable is
@@ -118,7 +120,7 @@ func TestKilledInstallation(t *testing.T) {
 		`{"selfTest":{"timeout":"1m"},"cniMode":true}`)
 	// Packets to the proxy's port vanish, so that the connection hangs.
 	w.must(t, "table inet hole {\n chain c {\n  type filter hook input priority 0; policy accept;\n  tcp dport 15001 drop\n }\n}\n", "nft", "-f", "-")
-	cmd := exec.Command(find("ip"), append([]string{"netns", "exec", w.here, kumactl(t)}, args...)...)
+	cmd := exec.Command(netns.Find("ip"), append([]string{"netns", "exec", w.here, kumactl(t)}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

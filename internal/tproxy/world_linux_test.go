@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weft/internal/testkit/netns"
 	"weft/internal/tproxy/probe"
 )
 
@@ -44,71 +44,28 @@ const (
 	proxyUID = 5678
 )
 
-// needs skips the test where it cannot run, unless REQUIRE names netns.
-func needs(t testing.TB, programs ...string) {
-	t.Helper()
-	var missing []string
-	if os.Geteuid() != 0 {
-		missing = append(missing, "root privileges")
-	}
-	for _, p := range append([]string{"ip"}, programs...) {
-		if find(p) == "" {
-			missing = append(missing, "the program "+p)
-		}
-	}
-	if len(missing) == 0 {
-		if err := exec.Command(find("ip"), "netns", "add", "weft-can").Run(); err != nil {
-			missing = append(missing, "network namespaces")
-		} else {
-			_ = exec.Command(find("ip"), "netns", "del", "weft-can").Run()
-		}
-	}
-	if len(missing) == 0 {
-		return
-	}
-	text := "real rules need " + strings.Join(missing, ", ") + " (run tools/testhost/get)"
-	if strings.Contains(os.Getenv("REQUIRE"), "netns") {
-		t.Fatal(text)
-	}
-	t.Skip("SKIPPED: " + text)
-}
-
-func find(program string) string {
-	if p, err := exec.LookPath(program); err == nil {
-		return p
-	}
-	for _, d := range []string{"/usr/sbin", "/sbin"} {
-		if _, err := os.Stat(filepath.Join(d, program)); err == nil {
-			return filepath.Join(d, program)
-		}
-	}
-	return ""
-}
-
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	needs(t, "nft", "iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy")
+	netns.Require(t, "nft", "iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy")
 	name := fmt.Sprintf("weft-%d-%d", os.Getpid(), time.Now().UnixNano()%1_000_000_000)
 	w := &world{name + "-h", name + "-t"}
 	for _, ns := range []string{w.here, w.there} {
-		ip(t, "netns add %s", ns)
-		t.Cleanup(func() { ip(t, "netns del %s", ns) })
-		ip(t, "-n %s link set lo up", ns)
+		netns.Add(t, ns)
 	}
-	ip(t, "-n %s link add eth0 type veth peer name eth0 netns %s", w.here, w.there)
+	netns.IP(t, "-n %s link add eth0 type veth peer name eth0 netns %s", w.here, w.there)
 	for ns, addrs := range map[string][]string{w.here: {"10.77.0.1/24", "fd77::1/64"}, w.there: {"10.77.0.2/24", "10.77.0.3/24", "fd77::2/64"}} {
 		for _, a := range addrs {
 			nodad := ""
 			if strings.Contains(a, ":") {
 				nodad = "nodad"
 			}
-			ip(t, "-n %s addr add %s dev eth0 %s", ns, a, nodad)
+			netns.IP(t, "-n %s addr add %s dev eth0 %s", ns, a, nodad)
 		}
-		ip(t, "-n %s link set eth0 up", ns)
+		netns.IP(t, "-n %s link set eth0 up", ns)
 	}
 	// Whatever belongs to nobody is answered by the other machine's "no".
-	ip(t, "-n %s route add default via 10.77.0.2", w.here)
-	ip(t, "-n %s -6 route add default via fd77::2", w.here)
+	netns.IP(t, "-n %s route add default via 10.77.0.2", w.here)
+	netns.IP(t, "-n %s -6 route add default via fd77::2", w.here)
 	// The kernel needs a while until IPv6 works on a new cable.
 	deadline := time.Now().Add(patience)
 	for _, d := range []dialed{{ns: w.there, to: at(here4, 1)}, {ns: w.there, to: at(here6, 1)}, {ns: w.here, to: at(there6, 1)}} {
@@ -125,39 +82,10 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func ip(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if out, err := exec.Command(find("ip"), strings.Fields(fmt.Sprintf(format, args...))...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v: %s", fmt.Sprintf(format, args...), err, out)
-	}
-}
-
-// in runs f on a thread in a namespace, as a user (for sockets that f opens).
-func in(t testing.TB, ns string, uid int, f func() error) error {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		fd, err := unix.Open("/run/netns/"+ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			done <- err
-			return
-		}
-		defer unix.Close(fd)
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0)
-		done <- f()
-	}()
-	return <-done
-}
-
 // run runs a command in the namespace of this host.
 func (w *world) run(t testing.TB, stdin string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command(find("ip"), append([]string{"netns", "exec", w.here}, args...)...)
+	cmd := exec.Command(netns.Find("ip"), append([]string{"netns", "exec", w.here}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -297,7 +225,7 @@ func (w *world) newListeners(t testing.TB) *listener {
 
 func (l *listener) tcp(t testing.TB, ns, name string, uid int, at string) {
 	t.Helper()
-	err := in(t, ns, uid, func() error {
+	err := netns.Do(ns, uid, func() error {
 		network := "tcp4"
 		if strings.HasPrefix(at, "[") {
 			network = "tcp6"
@@ -347,7 +275,7 @@ func (l *listener) serve(s *net.TCPListener, name string) {
 
 func (l *listener) udp(t testing.TB, ns, name string, uid int, at string) {
 	t.Helper()
-	err := in(t, ns, uid, func() error {
+	err := netns.Do(ns, uid, func() error {
 		s, err := net.ListenPacket("udp", at)
 		if err != nil {
 			return err
@@ -420,7 +348,7 @@ func dial(t testing.TB, d dialed) (c net.Conn, err error) {
 	if d.proto == "" {
 		d.proto = "tcp"
 	}
-	err = in(t, d.ns, d.uid, func() error {
+	err = netns.Do(d.ns, d.uid, func() error {
 		n := net.Dialer{Timeout: time.Second}
 		if d.from.IsValid() && d.proto == "tcp" {
 			n.LocalAddr = net.TCPAddrFromAddrPort(d.from)
