@@ -32,6 +32,9 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // other users run them, too
+		return "", err
+	}
 	cmd := exec.Command("go", "build", "-o", dir, "./cmd/...")
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {
