@@ -48,7 +48,9 @@ type Answer struct {
 	Why string `json:"why"`
 	// Outbound caught the request; nil if none did.
 	Outbound *Caught `json:"outbound,omitempty"`
-	// Route was taken; Skipped came before it. Only with HTTP.
+	// Path is the request's as routes see it, Route the one that was taken;
+	// Skipped came before it. Only with HTTP.
+	Path    string    `json:"path,omitempty"`
 	Route   *Route    `json:"route,omitempty"`
 	Skipped []Skipped `json:"skipped,omitempty"`
 	// Policies are those of the destination on the client's side.
@@ -161,20 +163,24 @@ func parse(to string) (*target, *TargetError) {
 	if to == "" {
 		return nil, &TargetError{"say where the request goes: a URL, host:port, a DNS name or the name of a service"}
 	}
-	u := &url.URL{Host: to, Path: "/"}
-	if strings.Contains(to, "://") {
+	u := &url.URL{Host: to}
+	rest, text, full := to, "//"+to, false
+	if scheme, after, is := strings.Cut(to, "://"); is && !strings.ContainsAny(scheme, "/?#") {
+		rest, text, full = after, to, true
+	}
+	path := ""
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 { // as it is written, which url.URL does not keep
+		path, _, _ = strings.Cut(rest[i:], "#")
+		path, _, _ = strings.Cut(path, "?")
+		full = true
+	}
+	if full {
 		var err error
-		if u, err = url.Parse(to); err != nil {
+		if u, err = url.Parse(text); err != nil {
 			return nil, &TargetError{fmt.Sprintf("%q is no URL", to)}
 		}
-	} else if host, path, ok := strings.Cut(to, "/"); ok {
-		p, err := url.Parse("/" + path)
-		if err != nil {
-			return nil, &TargetError{fmt.Sprintf("%q has no valid path", to)}
-		}
-		p.Host, u = host, p
 	}
-	t := &target{host: u.Hostname(), path: cmp.Or(u.EscapedPath(), "/"), url: u}
+	t := &target{host: u.Hostname(), path: cmp.Or(path, "/"), url: u}
 	if net.ParseIP(to) != nil { // IPv6 without brackets
 		t.host = to
 		return t, nil
@@ -281,7 +287,12 @@ func passes(m ir.PassthroughMatch, t *target) bool {
 
 // request takes a route and returns where it leads.
 func (a *Answer) request(o *ir.Outbound, v *policy.OutboundVerdicts, t *target, q Request) []ir.Split {
-	m := &message{method: cmp.Or(q.Method, http.MethodGet), path: t.path, headers: q.Headers, query: t.url.Query()}
+	m, bad := messageOf(o.HTTP, t, q)
+	if bad != "" {
+		a.Outcome, a.Why = Refused, bad+"; the proxy answers 400"
+		return nil
+	}
+	a.Path = m.path
 	i, skipped := matchRoute(o.HTTP.Routes, m)
 	a.Skipped = skipped
 	if i < 0 {

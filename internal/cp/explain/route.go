@@ -3,7 +3,6 @@ package explain
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,13 +15,6 @@ type Skipped struct {
 	Match string `json:"match"`
 	// Because says what did not fit.
 	Because string `json:"because"`
-}
-
-// message is a request as routes see it.
-type message struct {
-	method, path string // path without the query
-	headers      http.Header
-	query        url.Values
 }
 
 // matchRoute returns the index of the first route for a request, -1 if there is
@@ -58,12 +50,11 @@ func misfit(m *ir.Match, q *message) string {
 		}
 	}
 	for _, p := range m.Query {
-		// Of several parameters with one name Envoy looks at the first.
-		values, has := q.query[p.Name]
+		value, has := q.parameter(p.Name)
 		switch {
-		case !has || len(values) == 0:
+		case !has:
 			return fmt.Sprintf("there is no query parameter %s", p.Name)
-		case !fits(p, values[0]):
+		case !fits(p, value):
 			return fmt.Sprintf("the query parameter %s does not fit: %s", p.Name, valueText(p))
 		}
 	}
