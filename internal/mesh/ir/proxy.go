@@ -83,6 +83,8 @@ type Proxy struct {
 	Patches []Patch
 	// Warnings say what was asked for and could not be done.
 	Warnings []Warning
+	// Origins are of what holds for the proxy as a whole.
+	Origins Origins
 }
 
 // Origin names what wrote a part of a node: a policy's rule.
@@ -220,6 +222,7 @@ type Transparent struct {
 	AccessLogs []AccessLog
 	// Matches restrict passthrough to these (MeshPassthrough); nil = no restriction.
 	Matches []PassthroughMatch
+	Origins Origins
 }
 
 // PassthroughMatch allows traffic to a destination outside the mesh.

@@ -272,11 +272,13 @@ func (d *dresser) rest() {
 		dest := &destination{service: passthroughService}
 		if conf := d.x.take(d.destinationConf(dest, resKey{dest: ir.DestKey{Name: passthroughService}}), d.p); conf != nil {
 			h.passthrough(conf, d.x)
+			d.x.note(&d.x.Proxy.Transparent.Origins)
 		}
 	}
 	if h.proxy != nil {
 		if conf := d.x.take(d.r.forProxy(), d.p); conf != nil {
 			h.proxy(conf, d.x)
+			d.x.note(&d.x.Proxy.Origins)
 		}
 	}
 }

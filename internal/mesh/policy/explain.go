@@ -37,7 +37,10 @@ type OutboundVerdicts struct {
 
 // Verdict is the conf of one kind at one place, taken apart into values.
 type Verdict struct {
-	Kind   string  `json:"kind"`
+	Kind string `json:"kind"`
+	// Unused: it does nothing here, since it needs mutual TLS or HTTP that are not
+	// there, or since an older policy decides.
+	Unused bool    `json:"unused,omitempty"`
 	Values []Value `json:"values"`
 }
 
@@ -48,6 +51,8 @@ type Value struct {
 	// key stands in brackets. It is empty for a conf that says nothing.
 	Path  string `json:"path"`
 	Value any    `json:"value"`
+	// Unused: it does nothing here, since it is for another protocol.
+	Unused bool `json:"unused,omitempty"`
 	// From is the strongest; for lists that are joined all, weakest first.
 	From []Cited `json:"from"`
 	// Over are the weaker ones, strongest first.
@@ -73,9 +78,11 @@ type Lost struct {
 
 // ClientVerdicts are of a kind that tells the clients of a port apart.
 type ClientVerdicts struct {
-	Kind  string
-	p     *Policy
-	items []clientRef // from weak to strong
+	Kind string
+	// Unused as in Verdict.
+	Unused bool
+	p      *Policy
+	items  []clientRef // from weak to strong
 }
 
 type clientRef struct {
@@ -112,7 +119,7 @@ func (c *ClientVerdicts) For(tags map[string][]string) (Verdict, bool) {
 	if len(refs) == 0 {
 		return Verdict{}, false
 	}
-	return Verdict{Kind: c.Kind, Values: attribute(c.p, refs, false)}, true
+	return Verdict{Kind: c.Kind, Unused: c.Unused, Values: attribute(c.p, refs, false)}, true
 }
 
 func hasAll(tags map[string][]string, want map[string]string) bool {
@@ -132,13 +139,18 @@ func Explain(p *ir.Proxy, m *Matched, labels func(ir.Destination) map[string]str
 		Outbounds: make([]OutboundVerdicts, len(p.Outbounds)),
 		Clusters:  make([][]Verdict, len(p.Clusters)),
 	}
+	byDest := map[resKey][]ir.Origins{}
+	for _, c := range p.Clusters {
+		_, key := destinationIn(c.Destination, nil)
+		byDest[key] = append(byDest[key], c.Origins)
+	}
 	for _, r := range resolvers(m, memo) {
 		if len(r.m.sel) == 0 {
 			continue
 		}
-		e := explainer{x: x, p: p, m: m, r: r, labels: labels}
+		e := explainer{x: x, p: p, m: m, r: r, labels: labels, byDest: byDest}
 		if r.m.policy.has(ListDefault) {
-			addTo(&x.Proxy, e.verdict(r.forProxy(), false))
+			addTo(&x.Proxy, e.verdict(r.forProxy(), e.whole()))
 			continue
 		}
 		e.inbounds()
@@ -146,7 +158,11 @@ func Explain(p *ir.Proxy, m *Matched, labels func(ir.Destination) map[string]str
 		e.clusters()
 		if r.m.policy.hooks.passthrough != nil {
 			d := &destination{service: passthroughService}
-			addTo(&x.Passthrough, e.verdict(r.forDestination(d, resKey{dest: ir.DestKey{Name: passthroughService}}), false))
+			at := spot{protocol: ir.ProtocolTCP}
+			if p.Transparent != nil {
+				at.wrote = []ir.Origins{p.Transparent.Origins}
+			}
+			addTo(&x.Passthrough, e.verdict(r.forDestination(d, resKey{dest: ir.DestKey{Name: passthroughService}}), at))
 		}
 	}
 	return x
@@ -159,6 +175,8 @@ type explainer struct {
 	m      *Matched
 	r      *resolver
 	labels func(ir.Destination) map[string]string
+	// byDest are the origins of clusters by their destination.
+	byDest map[resKey][]ir.Origins
 }
 
 func addTo(to *[]Verdict, v *Verdict) {
@@ -167,11 +185,66 @@ func addTo(to *[]Verdict, v *Verdict) {
 	}
 }
 
-func (e *explainer) verdict(c *merged, resource bool) *Verdict {
+// spot is a place of a proxy that a conf is for.
+type spot struct {
+	// wrote are the origins that dressing noted there.
+	wrote []ir.Origins
+	// protocol is spoken there, "" = any; resource: see attribute.
+	protocol ir.Protocol
+	resource bool
+}
+
+func (e *explainer) verdict(c *merged, at spot) *Verdict {
 	if c == nil {
 		return nil
 	}
-	return &Verdict{Kind: e.r.m.policy.Kind.Name, Values: attribute(e.r.m.policy, c.refs, resource)}
+	pol := e.r.m.policy
+	v := &Verdict{Kind: pol.Kind.Name, Values: attribute(pol, c.refs, at.resource), Unused: !at.wroteBy(pol)}
+	if pol.fits != nil && at.protocol != "" {
+		for i := range v.Values {
+			v.Values[i].Unused = !pol.fits(v.Values[i].Path, at.protocol)
+		}
+	}
+	return v
+}
+
+// wroteBy tells whether a kind did something at the place.
+func (at *spot) wroteBy(p *Policy) bool {
+	return slices.ContainsFunc(at.wrote, func(o ir.Origins) bool { return len(o[p.Kind.Name]) > 0 })
+}
+
+// whole is the proxy with its listeners, where policies for all of it act.
+func (e *explainer) whole() spot {
+	at := spot{wrote: []ir.Origins{e.p.Origins}}
+	if e.p.Transparent != nil {
+		at.wrote = append(at.wrote, e.p.Transparent.Origins)
+	}
+	for _, in := range e.p.Inbounds {
+		at.wrote = append(at.wrote, in.Origins)
+	}
+	for _, o := range e.p.Outbounds {
+		at.wrote = append(at.wrote, o.Origins)
+	}
+	return at
+}
+
+// outbound is an outbound with its routes and the clusters of its destination.
+func (e *explainer) outbound(o *ir.Outbound, key resKey) spot {
+	at := spot{wrote: []ir.Origins{o.Origins}, protocol: protocolOf(o.Protocol), resource: Resource(o.Destination)}
+	if o.HTTP != nil {
+		for _, r := range o.HTTP.Routes {
+			at.wrote = append(at.wrote, r.Origins)
+		}
+	}
+	at.wrote = append(at.wrote, e.byDest[key]...)
+	return at
+}
+
+func protocolOf(p ir.Protocol) ir.Protocol {
+	if p == ir.ProtocolUnknown {
+		return ir.ProtocolTCP
+	}
+	return p
 }
 
 func (e *explainer) inbounds() {
@@ -180,11 +253,13 @@ func (e *explainer) inbounds() {
 		port := e.m.port(in.Address, in.Port)
 		if pol.hooks.clients == nil {
 			if pol.fromAsRules || pol.has(ListRules) {
-				addTo(&e.x.Inbounds[i].All, e.verdict(e.r.forPort(port), false))
+				at := spot{wrote: []ir.Origins{in.Origins}, protocol: protocolOf(in.Protocol)}
+				addTo(&e.x.Inbounds[i].All, e.verdict(e.r.forPort(port), at))
 			}
 			continue
 		}
-		cv := ClientVerdicts{Kind: pol.Kind.Name, p: pol}
+		at := spot{wrote: []ir.Origins{in.Origins}}
+		cv := ClientVerdicts{Kind: pol.Kind.Name, Unused: !at.wroteBy(pol), p: pol}
 		for _, s := range e.r.m.sel {
 			if !slices.Contains(s.ports, port) {
 				continue
@@ -206,7 +281,8 @@ func (e *explainer) outbounds() {
 		d, key := destinationIn(o.Destination, e.labels)
 		whole := e.r.forDestination(d, key)
 		out := &e.x.Outbounds[i]
-		addTo(&out.Destination, e.verdict(whole, d.kind != ""))
+		at := e.outbound(o, key)
+		addTo(&out.Destination, e.verdict(whole, at))
 		if o.HTTP == nil || !e.r.m.routed || e.r.m.policy.hooks.requests == nil {
 			continue
 		}
@@ -217,10 +293,10 @@ func (e *explainer) outbounds() {
 			if route.Name == "" {
 				continue
 			}
-			at := *d
-			at.route = route.Name
-			if c := e.r.forDestination(&at, resKey{key.dest, route.Name}); c != whole {
-				addTo(&out.Routes[j], e.verdict(c, d.kind != ""))
+			one := *d
+			one.route = route.Name
+			if c := e.r.forDestination(&one, resKey{key.dest, route.Name}); c != whole {
+				addTo(&out.Routes[j], e.verdict(c, spot{[]ir.Origins{route.Origins}, at.protocol, at.resource}))
 			}
 		}
 	}
@@ -232,7 +308,8 @@ func (e *explainer) clusters() {
 	}
 	for i, c := range e.p.Clusters {
 		d, key := destinationIn(c.Destination, e.labels)
-		addTo(&e.x.Clusters[i], e.verdict(e.r.forDestination(d, key), d.kind != ""))
+		at := spot{[]ir.Origins{c.Origins}, protocolOf(c.Protocol), d.kind != ""}
+		addTo(&e.x.Clusters[i], e.verdict(e.r.forDestination(d, key), at))
 	}
 }
 
@@ -383,7 +460,11 @@ func why(strong, weak ref, resource bool) string {
 	case resource && compareItems(strong.item().ref, weak.item().ref) != 0:
 		return "it names the destination more closely"
 	}
-	return fmt.Sprintf("of equal policies the one whose name comes first is stronger: %q before %q", ao.DisplayName(), bo.DisplayName())
+	an, bn := ao.DisplayName(), bo.DisplayName()
+	if an == bn {
+		an, bn = ao.Meta.Name, bo.Meta.Name
+	}
+	return fmt.Sprintf("of equal policies the one whose name comes first is stronger: %q before %q", an, bn)
 }
 
 func originText(o *model.Object) string {

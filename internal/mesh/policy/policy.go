@@ -91,6 +91,9 @@ type Def[C any] struct {
 	// Merge overrides how confs of ascending precedence become one; nil = JSON
 	// merge patch, lists whose name starts with "append" concatenated.
 	Merge func(cs []Contribution[C]) *C
+	// Fits tells whether the value at a path below the conf means something where
+	// a protocol is spoken; nil = all do. It serves to explain, see Explain.
+	Fits func(path string, p ir.Protocol) bool
 	// Absent: hooks also run, with a nil conf, where no policy says anything.
 	Absent bool
 
@@ -160,6 +163,7 @@ type Policy struct {
 	absent      bool
 	fromInbound bool
 	inline      bool
+	fits        func(path string, p ir.Protocol) bool // nil = all do
 	merge       func(cs []contribution) any
 	patches     func(c any) []PlacedPatch
 	permits     func(c any) bool
@@ -208,7 +212,7 @@ func Define[C any](d Def[C]) *Policy {
 	k := d.Kind
 	p := &Policy{
 		Kind: &k, Targets: d.Targets, lists: d.Lists,
-		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, inline: d.Inline,
+		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, inline: d.Inline, fits: d.Fits,
 		parts: func(spec any) parts { return erase(d.Parts(spec)) },
 		merge: d.eraseMerge(), none: (*C)(nil), hooks: d.eraseHooks(),
 	}

@@ -3,6 +3,7 @@
 package meshhealthcheck
 
 import (
+	"strings"
 	"time"
 
 	"weft/internal/mesh/ir"
@@ -118,7 +119,21 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Validate: validate,
 	Warn:     warn,
 	Cluster:  cluster,
+	Fits:     fits,
 })
+
+// fits tells whether a value counts for destinations of a protocol; see check.
+func fits(path string, p ir.Protocol) bool {
+	switch part, _, _ := strings.Cut(path, "."); part {
+	case "healthyPanicThreshold", "failTrafficOnPanic":
+		return true
+	case "http":
+		return p == ir.ProtocolHTTP || p == ir.ProtocolHTTP2
+	case "grpc":
+		return p == ir.ProtocolGRPC
+	}
+	return p == ir.ProtocolTCP || p.HTTPLike()
+}
 
 func warn(_ *model.Object, p policy.Parts[Conf]) []string {
 	for i := range p.To {

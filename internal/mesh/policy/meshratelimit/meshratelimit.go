@@ -3,6 +3,7 @@
 package meshratelimit
 
 import (
+	"strings"
 	"time"
 
 	"weft/internal/mesh/ir"
@@ -93,6 +94,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	FromAsRules: true,
 	Validate:    validate,
 	Inbound:     inbound,
+	Fits:        func(path string, p ir.Protocol) bool { return p.HTTPLike() || !strings.HasPrefix(path, "local.http.") },
 })
 
 func validate(c *Conf, v *model.Violations, _ policy.Where) {

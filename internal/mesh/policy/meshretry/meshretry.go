@@ -2,6 +2,8 @@
 package meshretry
 
 import (
+	"strings"
+
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
@@ -129,6 +131,10 @@ var Policy = policy.Define(policy.Def[Conf]{
 		}
 	},
 	Requests: requests,
+	Fits: func(path string, p ir.Protocol) bool {
+		of, _, _ := strings.Cut(path, ".") // each protocol has its own part
+		return of == string(p)
+	},
 })
 
 func requests(c *Conf, r *ir.Route, o *ir.Outbound, _ *policy.Context) {

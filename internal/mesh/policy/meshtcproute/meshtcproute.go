@@ -120,6 +120,7 @@ func (c *Conf) Keyed() (field string, elements []policy.KeyedElement) {
 // MeshHTTPRoute unless there is a TCP route and no HTTP route for them.
 func shape(c *Conf, o *ir.Outbound, x *policy.Context) {
 	if o.Protocol.HTTPLike() && (c == nil || len(o.Origins[policy.RefMeshHTTPRoute]) > 0) {
+		x.Ignore()
 		return
 	}
 	splits, known := split(c, o, x)

@@ -2,6 +2,7 @@
 package meshtimeout
 
 import (
+	"strings"
 	"time"
 
 	"weft/internal/mesh/ir"
@@ -80,6 +81,15 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Outbound:     outbound,
 	Requests:     requests,
 	Cluster:      func(c *Conf, cl *ir.Cluster, _ *policy.Context) { c.cluster(cl) },
+	Fits: func(path string, p ir.Protocol) bool {
+		switch path {
+		case "idleTimeout":
+			return p != ir.ProtocolGRPC
+		case "http.maxStreamDuration", "http.maxConnectionDuration": // see cluster
+			return p == ir.ProtocolHTTP || p == ir.ProtocolHTTP2
+		}
+		return p.HTTPLike() || !strings.HasPrefix(path, "http.")
+	},
 })
 
 func validateSpec(_ *model.Object, p policy.Parts[Conf], v *model.Violations) {
