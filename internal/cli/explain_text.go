@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 
@@ -46,10 +47,10 @@ func proxyStory(p *explain.Proxy) *story {
 
 func (s *story) inbound(in *explain.Inbound) {
 	s.line(0, "")
-	s.line(0, "Inbound %s:%d, service %s, %s, mutual TLS %s", in.Address, in.Port, in.Service, in.Protocol, in.TLS)
+	s.line(0, "Inbound %s, service %s, %s, mutual TLS %s", hostPort(in.Address, in.Port), in.Service, in.Protocol, in.TLS)
 	s.policies(1, in.Policies, in.Older)
 	for _, c := range in.Clients {
-		s.line(1, "%s, by client, the strongest first", c.Kind)
+		s.line(1, "%s, by client, the strongest first%s", c.Kind, unused(c.Unused))
 		for _, g := range c.Groups {
 			s.line(2, "%s", clientsText(g.Tags))
 			s.values(3, g.Values)
@@ -70,7 +71,7 @@ func clientsText(tags map[string]string) string {
 
 func (s *story) outbound(o *explain.Outbound) {
 	s.line(0, "")
-	where := fmt.Sprintf("%s:%d", o.Address, o.Port)
+	where := hostPort(o.Address, o.Port)
 	if len(o.Names) > 0 {
 		where += " (" + strings.Join(o.Names, ", ") + ")"
 	}
@@ -83,6 +84,19 @@ func (s *story) outbound(o *explain.Outbound) {
 		s.line(1, "%.4g %% to %s", sp.Percent, sp.Cluster)
 	}
 	s.policies(1, o.Policies, o.Older)
+	for _, e := range o.Elsewhere {
+		if len(e.Policies) > 0 {
+			s.line(1, "policies for cluster %s", e.Cluster)
+			s.policies(2, e.Policies, nil)
+		}
+	}
+}
+
+func unused(is bool) string {
+	if is {
+		return " (without effect here)"
+	}
+	return ""
 }
 
 func destinationText(d explain.Destination) string {
@@ -98,7 +112,7 @@ func destinationText(d explain.Destination) string {
 
 func (s *story) policies(depth int, vs []policy.Verdict, older []explain.Named) {
 	for _, v := range vs {
-		s.line(depth, "%s", v.Kind)
+		s.line(depth, "%s%s", v.Kind, unused(v.Unused))
 		s.values(depth+1, v.Values)
 	}
 	for _, n := range older {
@@ -116,7 +130,7 @@ func (s *story) values(depth int, vs []policy.Value) {
 		if v.Path != "" {
 			what = v.Path + ": " + what
 		}
-		s.line(depth, "%s  ← %s", what, strings.Join(from, " and "))
+		s.line(depth, "%s  ← %s%s", what, strings.Join(from, " and "), unused(v.Unused))
 		for _, l := range v.Over {
 			s.line(depth+1, "over %s of %s: %s", valueText(l.Value), citation(l.Cited), l.Because)
 		}
@@ -126,6 +140,8 @@ func (s *story) values(depth int, vs []policy.Value) {
 func citation(r policy.Cited) string {
 	return fmt.Sprintf("%s %s", r.Name, strings.TrimSuffix(strings.TrimPrefix(r.Path, "spec."), ".default"))
 }
+
+func hostPort(host string, port uint32) string { return net.JoinHostPort(host, fmt.Sprint(port)) }
 
 // valueText writes a value on one line.
 func valueText(v any) string {
@@ -150,7 +166,10 @@ func requestStory(a *explain.Answer) *story {
 		if o.Name != "" {
 			name = o.Name + " is "
 		}
-		s.line(0, "%s%s:%d, the outbound to %s, %s", name, o.Address, o.Port, destinationText(o.Destination), o.Protocol)
+		s.line(0, "%s%s, the outbound to %s, %s", name, hostPort(o.Address, o.Port), destinationText(o.Destination), o.Protocol)
+	}
+	if a.Path != "" && !strings.Contains(a.To, a.Path) {
+		s.line(1, "routes see the path %s", a.Path)
 	}
 	for _, k := range a.Skipped {
 		s.line(1, "not the route for %s: %s", k.Match, k.Because)
@@ -177,10 +196,28 @@ func (s *story) cluster(c *explain.Cluster) {
 		if e.Zone != "" {
 			zone = ", zone " + e.Zone
 		}
-		s.line(1, "endpoint %s:%d%s, priority %d, weight %d", e.Address, e.Port, zone, e.Priority, e.Weight)
+		if e.SubZone != "" {
+			zone += " (" + e.SubZone + ")"
+		}
+		weight := ""
+		if e.Weight > 0 {
+			weight = fmt.Sprintf(", weight %d", e.Weight)
+		}
+		s.line(1, "endpoint %s, priority %d%s%s", hostPort(e.Address, e.Port), e.Priority, weight, zone)
 	}
 	if len(c.Endpoints) == 0 {
 		s.line(1, "no endpoint")
+	}
+	for _, l := range c.LeftOut {
+		who := hostPort(l.Address, l.Port)
+		if l.Proxy != "" {
+			who += " of " + l.Proxy
+		}
+		s.line(1, "left out: %s: %s", who, l.Because)
+	}
+	if len(c.Policies) > 0 {
+		s.line(1, "policies for this cluster")
+		s.policies(2, c.Policies, nil)
 	}
 	for _, v := range c.Servers {
 		verb := "refuses"

@@ -17,7 +17,6 @@ import (
 	"weft/internal/cp/explain"
 	"weft/internal/cp/view"
 	"weft/internal/mesh/catalog"
-	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/testkit/corpus"
 	"weft/internal/testkit/envoytest"
@@ -169,7 +168,7 @@ func TestPredictionsHold(t *testing.T) {
 	for i := range sets {
 		for range requests {
 			to, method, h := d.request(ports[i])
-			a, err := explain.OfRequest(s, explain.Request{To: to, Method: method, Headers: h}, tables.Table(kinds.Dataplane, "m"), far)
+			a, err := explain.OfRequest(s, explain.Request{To: to, Method: method, Headers: h}, explain.World{Tables: tables, Proxies: far})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -57,6 +57,7 @@ type Inbound struct {
 // ByClient is a kind that tells the clients of an inbound apart.
 type ByClient struct {
 	Kind   string               `json:"kind"`
+	Unused bool                 `json:"unused,omitempty"` // see policy.Verdict
 	Groups []policy.ClientGroup `json:"groups"`
 }
 
@@ -71,6 +72,15 @@ type Outbound struct {
 	Routes      []Route          `json:"routes,omitempty"`
 	Splits      []Split          `json:"splits,omitempty"`
 	Older       []Named          `json:"older,omitempty"`
+	// Elsewhere are the clusters of other destinations that its traffic goes to.
+	Elsewhere []Elsewhere `json:"elsewhere,omitempty"`
+}
+
+// Elsewhere is a cluster of another destination than the outbound's, with the
+// policies for that.
+type Elsewhere struct {
+	Cluster  string           `json:"cluster"`
+	Policies []policy.Verdict `json:"policies"`
 }
 
 // Destination is what an outbound leads to.
@@ -122,10 +132,39 @@ func Of(s Subject) *Proxy {
 		if legacy != nil && o.Destination.Kind == "" {
 			e.Older = named(append(legacy.OnOutbound(o.Destination.Name), legacy.OnService(o.Destination.Name)...))
 		}
+		e.Elsewhere = elsewhere(s.Proxy, o, x)
 		out.Outbounds = append(out.Outbounds, e)
 	}
 	for _, w := range s.Proxy.Warnings {
 		out.Warnings = append(out.Warnings, warning(w))
+	}
+	return out
+}
+
+// elsewhere returns the clusters of other destinations that an outbound leads to.
+func elsewhere(p *ir.Proxy, o *ir.Outbound, x *policy.Explanation) []Elsewhere {
+	uses := map[string]bool{}
+	use := func(splits []ir.Split) {
+		for _, s := range splits {
+			uses[s.Cluster] = true
+		}
+	}
+	if o.TCP != nil {
+		use(o.TCP.Splits)
+	}
+	if o.HTTP != nil {
+		for _, r := range o.HTTP.Routes {
+			use(r.Splits)
+			for _, m := range r.Mirrors {
+				uses[m.Cluster] = true
+			}
+		}
+	}
+	var out []Elsewhere
+	for i, c := range p.Clusters {
+		if uses[c.Name] && c.Destination != o.Destination {
+			out = append(out, Elsewhere{c.Name, list(x.Clusters[i])})
+		}
 	}
 	return out
 }
@@ -198,7 +237,7 @@ func inboundOf(in *ir.Inbound, v *policy.InboundVerdicts) Inbound {
 		out.TLS = string(in.TLS.Mode)
 	}
 	for i := range v.Clients {
-		out.Clients = append(out.Clients, ByClient{v.Clients[i].Kind, v.Clients[i].Groups()})
+		out.Clients = append(out.Clients, ByClient{v.Clients[i].Kind, v.Clients[i].Unused, v.Clients[i].Groups()})
 	}
 	return out
 }

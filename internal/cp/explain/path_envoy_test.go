@@ -15,7 +15,6 @@ import (
 	"weft/internal/cp/envoy"
 	"weft/internal/cp/explain"
 	"weft/internal/cp/view"
-	"weft/internal/mesh/kinds"
 	"weft/internal/testkit/envoytest"
 )
 
@@ -49,7 +48,7 @@ func TestPathsAreSeenAsEnvoySeesThem(t *testing.T) {
 	for range 800 {
 		path := d.path()
 		to := fmt.Sprintf("127.0.0.1:%d%s", port, path)
-		a, err := explain.OfRequest(s, explain.Request{To: to}, tables.Table(kinds.Dataplane, "m"), nobody)
+		a, err := explain.OfRequest(s, explain.Request{To: to}, explain.World{Tables: tables, Proxies: nobody})
 		if err != nil {
 			t.Fatalf("%s: %v", to, err)
 		}

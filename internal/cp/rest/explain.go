@@ -70,7 +70,7 @@ func (s *Server) explainRequest(c *call) (*reply, error) {
 		}
 		return subject(p), true, nil
 	}
-	a, err := explain.OfRequest(subject(p), q, t.Table(kinds.Dataplane, key.Mesh), far)
+	a, err := explain.OfRequest(subject(p), q, explain.World{Tables: t, Proxies: far})
 	var bad *explain.TargetError
 	if errors.As(err, &bad) {
 		return nil, badRequest("%v", bad)

@@ -1,0 +1,183 @@
+package explain
+
+import (
+	"fmt"
+	"slices"
+
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
+)
+
+// forward tells of the clusters, their endpoints and the proxies there. to is
+// what the outbound leads to.
+func (a *Answer) forward(s Subject, x *policy.Explanation, to ir.Destination, splits []ir.Split, w World) error {
+	some, allowed := false, false
+	for _, sp := range shares(splits) {
+		i := slices.IndexFunc(s.Proxy.Clusters, func(c *ir.Cluster) bool { return c.Name == sp.Cluster })
+		if i < 0 {
+			continue
+		}
+		c := s.Proxy.Clusters[i]
+		out := Cluster{Name: c.Name, Percent: sp.Percent, TLS: tlsText(c.TLS), Policies: []policy.Verdict{}, Endpoints: []Endpoint{}}
+		if c.Destination != to {
+			out.Policies = list(x.Clusters[i])
+		}
+		var endpoints []ir.Endpoint
+		endpoints, out.LeftOut = endpointsOf(s, c, w.Tables)
+		for _, e := range endpoints {
+			out.Endpoints = append(out.Endpoints, Endpoint{e.Address, e.Port, e.Zone, e.SubZone, e.Priority, e.Weight})
+		}
+		var err error
+		if out.Servers, err = serversOf(s, c, endpoints, w); err != nil {
+			return err
+		}
+		some = some || len(endpoints) > 0 || c.OriginalDestination
+		allowed = allowed || len(out.Servers) == 0 || slices.ContainsFunc(out.Servers, func(v Server) bool { return v.Allowed })
+		a.Clusters = append(a.Clusters, out)
+	}
+	switch {
+	case !some && a.Route == nil:
+		a.Outcome, a.Why = Refused, "the destination has no endpoint that may be used now; the connection is closed"
+	case !some:
+		a.Outcome, a.Why = Refused, "the destination has no endpoint that may be used now; the proxy answers 503"
+	case !allowed:
+		a.Outcome, a.Why = Refused, "it reaches the destination, whose proxy refuses it"
+	}
+	return nil
+}
+
+func tlsText(t *ir.ClientTLS) string {
+	switch {
+	case t == nil:
+		return "plain text"
+	case t.MeshIdentity:
+		return "mutual TLS of mesh " + t.Mesh
+	case len(t.PerTags) > 0 || t.External != nil:
+		return "TLS"
+	}
+	return "plain text"
+}
+
+// serversOf asks the proxies at the endpoints.
+func serversOf(s Subject, c *ir.Cluster, endpoints []ir.Endpoint, w World) ([]Server, error) {
+	if c.Destination.External || c.Destination.Mesh != s.Proxy.ID.Mesh {
+		return nil, nil
+	}
+	where := map[at]bool{}
+	for _, e := range endpoints {
+		where[at{e.Address, e.Port}] = true
+	}
+	var out []Server
+	for _, row := range w.Tables.Table(kinds.Dataplane, s.Proxy.ID.Mesh).Rows() {
+		spec := model.Spec[kinds.DataplaneSpec](row.Object)
+		inbounds := spec.Inbounds()
+		for i := range inbounds {
+			in := &inbounds[i]
+			if len(out) == maxServers || !where[at{spec.EndpointAddress(in), in.Port}] {
+				continue
+			}
+			far, is, err := w.Proxies(row.Meta.Name)
+			if err != nil {
+				return nil, err
+			}
+			if !is {
+				continue
+			}
+			if v, has := serverOf(s, c, far, in); has {
+				out = append(out, v)
+			}
+		}
+	}
+	return out, nil
+}
+
+// serverOf says what the proxy at an inbound does with the client's traffic.
+func serverOf(client Subject, c *ir.Cluster, far Subject, in *kinds.Inbound) (Server, bool) {
+	i := slices.IndexFunc(far.Proxy.Inbounds, func(x *ir.Inbound) bool { return x.Port == in.Port && x.Service == in.Service() })
+	if i < 0 {
+		return Server{}, false
+	}
+	port := far.Proxy.Inbounds[i]
+	v := verdicts(far).Inbounds[i]
+	out := Server{Proxy: far.Proxy.ID.Name, Port: port.Port, TLS: "off", Policies: list(v.All)}
+	if port.TLS != nil {
+		out.TLS = string(port.TLS.Mode)
+	}
+	for k := range v.Clients {
+		if verdict, is := v.Clients[k].For(client.Proxy.Tags); is {
+			out.Policies = append(out.Policies, verdict)
+		}
+	}
+	if l := far.Inputs.Legacy; l != nil {
+		out.Older = named(l.OnInbound(in.Tags))
+	}
+	secured := c.TLS != nil && c.TLS.MeshIdentity
+	switch {
+	case port.TLS == nil:
+		out.Allowed, out.Why = true, "without mutual TLS everybody may connect"
+	case !secured && port.TLS.Mode == ir.TLSStrict:
+		out.Why = "it takes mutual TLS only, and the client's proxy sends plain text"
+	case !secured:
+		out.Allowed, out.Why = true, "plain text is let in, and permissions do not count for it (PERMISSIVE)"
+	default:
+		out.Allowed, out.Why = admitted(client.Proxy, port, permission(port, out.Policies))
+	}
+	return out, true
+}
+
+// permission names the rule that decided about a client, "" if none did.
+func permission(in *ir.Inbound, verdicts []policy.Verdict) string {
+	for _, v := range verdicts {
+		if v.Kind == "MeshTrafficPermission" && !v.Unused {
+			by := v.Values[0].From[len(v.Values[0].From)-1]
+			return fmt.Sprintf("%s %s, %s", by.Kind, by.Name, by.Path)
+		}
+	}
+	if in.Access != nil && len(in.Access.Origins) > 0 && in.Access.Origins[0].Kind == legacy.TrafficPermission.Name {
+		o := in.Access.Origins[0]
+		return o.Kind + " " + o.Name
+	}
+	return ""
+}
+
+// admitted tells whether an inbound lets in a client that proves who it is. by
+// is the rule that decided.
+func admitted(client *ir.Proxy, in *ir.Inbound, by string) (bool, string) {
+	if in.Access == nil {
+		return true, "nothing restricts who may connect"
+	}
+	names := identities(client)
+	among := func(ps []ir.Principal) bool {
+		return slices.ContainsFunc(ps, func(p ir.Principal) bool { return holds(p, names) })
+	}
+	switch allowed := among(in.Access.Allow); {
+	case allowed && among(in.Access.ShadowDeny):
+		return true, "allowed by " + by + ", which would deny it if it were not only tried out (AllowWithShadowDeny)"
+	case allowed:
+		return true, "allowed by " + by
+	case len(in.Access.Origins) == 0:
+		return false, "no permission is about this inbound, and without one nobody may connect; write a MeshTrafficPermission"
+	case by == "" || in.Access.Origins[0].Kind == legacy.TrafficPermission.Name:
+		return false, "no permission for this inbound names this client"
+	}
+	return false, "denied by " + by
+}
+
+// identities returns the names in the certificate of a proxy.
+func identities(p *ir.Proxy) []string {
+	var out []string
+	if p.Identity != nil {
+		for _, s := range p.Identity.Services {
+			out = append(out, "spiffe://"+p.Identity.Mesh+"/"+s)
+		}
+	}
+	for k, values := range p.Tags {
+		for _, v := range values {
+			out = append(out, "kuma://"+k+"/"+v)
+		}
+	}
+	return out
+}
