@@ -48,6 +48,9 @@ func proxyStory(p *explain.Proxy) *story {
 func (s *story) inbound(in *explain.Inbound) {
 	s.line(0, "")
 	s.line(0, "Inbound %s, service %s, %s, mutual TLS %s", hostPort(in.Address, in.Port), in.Service, in.Protocol, in.TLS)
+	if in.Access == "nobody" {
+		s.line(1, "nobody may connect: no permission allows anybody")
+	}
 	s.policies(1, in.Policies, in.Older)
 	for _, c := range in.Clients {
 		s.line(1, "%s, by client, the strongest first%s", c.Kind, unused(c.Unused))
@@ -190,7 +193,11 @@ func requestStory(a *explain.Answer) *story {
 
 func (s *story) cluster(c *explain.Cluster) {
 	s.line(0, "")
-	s.line(0, "Cluster %s, %.4g %% of the requests, %s", c.Name, c.Percent, c.TLS)
+	of := destinationText(c.Destination)
+	if c.Tags != "" {
+		of += " with " + strings.ReplaceAll(c.Tags, ",", ", ")
+	}
+	s.line(0, "Cluster %s of %s, %.4g %% of the requests, %s", c.Name, of, c.Percent, c.TLS)
 	for _, e := range c.Endpoints {
 		zone := ""
 		if e.Zone != "" {

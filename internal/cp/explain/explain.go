@@ -43,12 +43,14 @@ type Named struct {
 
 // Inbound is a port on which others reach the workload.
 type Inbound struct {
-	Name     string           `json:"name,omitempty"`
-	Address  string           `json:"address"`
-	Port     uint32           `json:"port"`
-	Service  string           `json:"service"`
-	Protocol string           `json:"protocol"`
-	TLS      string           `json:"tls"` // off, PERMISSIVE, STRICT
+	Name     string `json:"name,omitempty"`
+	Address  string `json:"address"`
+	Port     uint32 `json:"port"`
+	Service  string `json:"service"`
+	Protocol string `json:"protocol"`
+	TLS      string `json:"tls"` // off, PERMISSIVE, STRICT
+	// Access says who may connect: everybody, nobody, or those permitted.
+	Access   string           `json:"access"`
 	Policies []policy.Verdict `json:"policies"`
 	Clients  []ByClient       `json:"clients"`
 	Older    []Named          `json:"older,omitempty"`
@@ -235,6 +237,14 @@ func inboundOf(in *ir.Inbound, v *policy.InboundVerdicts) Inbound {
 	}
 	if in.TLS != nil {
 		out.TLS = string(in.TLS.Mode)
+	}
+	switch {
+	case in.Access == nil:
+		out.Access = "everybody"
+	case len(in.Access.Allow) == 0:
+		out.Access = "nobody"
+	default:
+		out.Access = "permitted"
 	}
 	for i := range v.Clients {
 		out.Clients = append(out.Clients, ByClient{v.Clients[i].Kind, v.Clients[i].Unused, v.Clients[i].Groups()})

@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
@@ -21,7 +22,10 @@ func (a *Answer) forward(s Subject, x *policy.Explanation, to ir.Destination, sp
 			continue
 		}
 		c := s.Proxy.Clusters[i]
-		out := Cluster{Name: c.Name, Percent: sp.Percent, TLS: tlsText(c.TLS), Policies: []policy.Verdict{}, Endpoints: []Endpoint{}}
+		out := Cluster{Name: c.Name, Percent: sp.Percent, TLS: tlsText(c.TLS), Destination: destinationOf(c.Destination), Policies: []policy.Verdict{}, Endpoints: []Endpoint{}}
+		if c.Endpoints != nil {
+			out.Tags = c.Endpoints.Subset
+		}
 		if c.Destination != to {
 			out.Policies = list(x.Clusters[i])
 		}
@@ -133,7 +137,7 @@ func permission(in *ir.Inbound, verdicts []policy.Verdict) string {
 	for _, v := range verdicts {
 		if v.Kind == "MeshTrafficPermission" && !v.Unused {
 			by := v.Values[0].From[len(v.Values[0].From)-1]
-			return fmt.Sprintf("%s %s, %s", by.Kind, by.Name, by.Path)
+			return fmt.Sprintf("%s %s, %s", by.Kind, by.Name, strings.TrimSuffix(by.Path, ".default"))
 		}
 	}
 	if in.Access != nil && len(in.Access.Origins) > 0 && in.Access.Origins[0].Kind == legacy.TrafficPermission.Name {

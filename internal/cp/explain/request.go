@@ -66,6 +66,9 @@ type Cluster struct {
 	Percent float64 `json:"percent"`
 	// TLS says how connections are secured.
 	TLS string `json:"tls"`
+	// Destination and Tags say whose endpoints it has.
+	Destination Destination `json:"destination"`
+	Tags        string      `json:"tags,omitempty"`
 	// Policies are those for its destination, if that is not the outbound's.
 	Policies  []policy.Verdict `json:"policies"`
 	Endpoints []Endpoint       `json:"endpoints"`
@@ -172,8 +175,9 @@ func (a *Answer) request(o *ir.Outbound, v *policy.OutboundVerdicts, t *target, 
 	}
 	r := o.HTTP.Routes[i]
 	a.Route = &Route{Match: matchText(r.Match), Action: action(r), Splits: shares(r.Splits)}
+	a.Policies, a.Route.Policies = ofRoute(a.Policies, r)
 	if v.Routes != nil {
-		a.Route.Policies = v.Routes[i]
+		a.Route.Policies = append(a.Route.Policies, v.Routes[i]...)
 	}
 	switch {
 	case r.Redirect != nil:
@@ -186,4 +190,27 @@ func (a *Answer) request(o *ir.Outbound, v *policy.OutboundVerdicts, t *target, 
 		a.Outcome, a.Why = Forwarded, "the route sends it on"
 	}
 	return r.Splits
+}
+
+// ofRoute parts verdicts into those for the whole destination, and what kinds
+// that make routes say about one; the other routes are left out.
+func ofRoute(all []policy.Verdict, r *ir.Route) (whole, one []policy.Verdict) {
+	whole = []policy.Verdict{}
+	for _, v := range all {
+		if v.Kind != policy.RefMeshHTTPRoute {
+			whole = append(whole, v)
+			continue
+		}
+		of := v
+		of.Values = nil
+		for _, value := range v.Values {
+			if value.Element == r.Name {
+				of.Values = append(of.Values, value)
+			}
+		}
+		if len(of.Values) > 0 {
+			one = append(one, of)
+		}
+	}
+	return whole, one
 }

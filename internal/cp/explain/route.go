@@ -25,11 +25,26 @@ func matchRoute(routes []*ir.Route, m *message) (int, []Skipped) {
 	for i, r := range routes {
 		why := misfit(&r.Match, m)
 		if why == "" {
+			if i > 0 && twins(routes[i-1], r) {
+				skipped = skipped[:len(skipped)-1]
+			}
 			return i, skipped
+		}
+		if i > 0 && twins(routes[i-1], r) {
+			if m.path == routes[i-1].Match.Path {
+				continue // the first half was for this path
+			}
+			skipped = skipped[:len(skipped)-1]
 		}
 		skipped = append(skipped, Skipped{matchText(r.Match), why})
 	}
 	return -1, skipped
+}
+
+// twins tells whether two routes are the halves of one prefix: the path itself,
+// and what is below it. One is said to be skipped for both.
+func twins(a, b *ir.Route) bool {
+	return a.Name == b.Name && a.Match.Path != "" && b.Match.Prefix == a.Match.Path+"/"
 }
 
 // misfit says why a request is not for a route, "" if it is.

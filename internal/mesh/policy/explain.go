@@ -57,6 +57,9 @@ type Value struct {
 	From []Cited `json:"from"`
 	// Over are the weaker ones, strongest first.
 	Over []Lost `json:"over,omitempty"`
+	// Element is the key of the list's element that it belongs to, "" for others.
+	// Of routes it is their name.
+	Element string `json:"-"`
 }
 
 // Cited names an item of a policy.
@@ -341,7 +344,7 @@ func attribute(p *Policy, refs []ref, resource bool) []Value {
 	}
 	var out []Value
 	for _, l := range leavesOf(mergeRefs(p, refs).conf) {
-		v := Value{Path: l.path, Value: l.value}
+		v := Value{Path: l.path, Value: l.value, Element: l.element}
 		for i, r := range slices.Backward(refs) {
 			mine, has := layers[i][l.key]
 			switch {
@@ -387,6 +390,7 @@ func (r ref) cite() Cited {
 // leaf is a value of a conf that merging replaces as a whole.
 type leaf struct {
 	key, path string
+	element   string // see Value
 	value     any
 	joined    bool // a list to which others add
 }
@@ -399,7 +403,11 @@ func leavesOf(conf any) []leaf {
 		field, elements := k.Keyed()
 		delete(tree, field)
 		for _, e := range elements {
-			out = append(out, leaves(treeOf(e.Value), field+"["+e.Key+"]", e.Path, "")...)
+			of := leaves(treeOf(e.Value), field+"["+e.Key+"]", e.Path, "")
+			for i := range of {
+				of[i].element = e.Key
+			}
+			out = append(out, of...)
 		}
 	}
 	if len(out) == 0 || len(tree) > 0 {
