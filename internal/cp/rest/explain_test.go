@@ -143,7 +143,7 @@ func TestExplainRequest(t *testing.T) {
 		},
 		"passed over": {
 			url.Values{"to": {"http://127.0.0.1:10001/new/x"}}, "forwarded",
-			[]any{"skipped", 2, "because"}, "there is no header x-who",
+			[]any{"skipped", 1, "because"}, "there is no header x-who",
 		},
 		"redirected": {url.Values{"to": {"http://127.0.0.1:10001/old"}}, "redirected", []any{"route", "match"}, "path /old"},
 		"nobody":     {url.Values{"to": {"nobody"}}, "refused", []any{"outbound", "destination", "name"}, "nobody"},
