@@ -14,7 +14,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"weft/internal/cp/store/memory"
 	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
 
@@ -144,7 +146,7 @@ func TestExamplesOfSheets(t *testing.T) {
 // TestExamplesOfDocs: every example of our own pages is let in as it stands, and
 // without a warning.
 func TestExamplesOfDocs(t *testing.T) {
-	kinds := map[string]bool{}
+	shown := map[string]bool{}
 	for _, glob := range []string{"../../../docs/*.md", "../../../README.md"} {
 		files, err := filepath.Glob(glob)
 		if err != nil || len(files) == 0 {
@@ -161,14 +163,14 @@ func TestExamplesOfDocs(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s:%d", filepath.Base(file), block.line), func(t *testing.T) {
 					for _, kind := range admitBlock(t, block.text) {
-						kinds[filepath.Base(file)+" "+kind] = true
+						shown[filepath.Base(file)+" "+kind] = true
 					}
 				})
 			}
 		}
 	}
 	for _, p := range catalog.Policies {
-		if !kinds["policies.md "+p.Kind.Name] {
+		if !shown["policies.md "+p.Kind.Name] {
 			t.Errorf("policies.md has no example of %s", p.Kind.Name)
 		}
 	}
@@ -181,13 +183,13 @@ var typed = regexp.MustCompile(`(?m)\A *type:|^---\n *type:`)
 // their kinds.
 func admitBlock(t *testing.T, text string) []string {
 	t.Helper()
-	var kinds []string
+	var out []string
 	gate := newGate(t)
 	d := yaml.NewDecoder(strings.NewReader(text))
 	for {
 		var doc any
 		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
-			return kinds
+			return out
 		} else if err != nil {
 			t.Fatal(err)
 		}
@@ -203,14 +205,17 @@ func admitBlock(t *testing.T, text string) []string {
 		if err != nil || len(unknown) > 0 {
 			t.Errorf("%s %q has fields that the kind does not have: %v (%v)", o.Kind.Name, o.Meta.Name, unknown, err)
 		}
-		_, warnings, err := gate.Admit(t.Context(), o, nil)
-		if err != nil {
+		admitted, warnings, err := gate.Admit(t.Context(), o, nil)
+		switch {
+		case err != nil:
 			t.Errorf("%s %q is refused: %v", o.Kind.Name, o.Meta.Name, err)
+		case admitted.Key() != kinds.Mesh.Make("", "default").Key(): // that is there already
+			create(t, gate.Reader.(*memory.Store), admitted)
 		}
 		for _, w := range warnings {
 			t.Errorf("%s %q: a warning: %s", o.Kind.Name, o.Meta.Name, w)
 		}
-		kinds = append(kinds, o.Kind.Name)
+		out = append(out, o.Kind.Name)
 	}
 }
 
