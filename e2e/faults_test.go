@@ -85,15 +85,8 @@ func TestControlPlaneKilledUnderLoad(t *testing.T) {
 func TestTwoControlPlanesOnPostgres(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Start(t)
-	env := []string{
-		"KUMA_STORE_TYPE=postgres", "KUMA_STORE_POSTGRES_HOST=" + db.Host, fmt.Sprintf("KUMA_STORE_POSTGRES_PORT=%d", db.Port),
-		"KUMA_STORE_POSTGRES_USER=" + db.User, "KUMA_STORE_POSTGRES_PASSWORD=" + db.Password, "KUMA_STORE_POSTGRES_DB_NAME=" + db.Name,
-	}
 	dir := t.TempDir()
-	migrate := start(t, "migrate", append(env, "KUMA_GENERAL_WORK_DIR="+dir), binary(t, "kuma-cp"), "migrate", "up")
-	if err := migrate.wait(20 * time.Second); err != nil {
-		t.Fatalf("migrate: %v\n%s", err, migrate.tail(10))
-	}
+	env := migrated(t, db, dir)
 	var targets []int // of the balancer, which both control planes tell proxies to use
 	gate := balancer(t, &targets)
 	env = append(env, fmt.Sprintf("KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_PORT=%d", gate))
@@ -127,6 +120,21 @@ func TestTwoControlPlanesOnPostgres(t *testing.T) {
 		b.must(http.MethodGet, "/meshes/default/dataplanes/"+name, nil)
 	}
 	l.verdict(t)
+}
+
+// migrated makes an empty database ready for control planes, and returns the
+// variables that lead them to it.
+func migrated(t *testing.T, db pgtest.DB, dir string) []string {
+	t.Helper()
+	env := []string{
+		"KUMA_STORE_TYPE=postgres", "KUMA_STORE_POSTGRES_HOST=" + db.Host, fmt.Sprintf("KUMA_STORE_POSTGRES_PORT=%d", db.Port),
+		"KUMA_STORE_POSTGRES_USER=" + db.User, "KUMA_STORE_POSTGRES_PASSWORD=" + db.Password, "KUMA_STORE_POSTGRES_DB_NAME=" + db.Name,
+	}
+	migrate := start(t, "migrate", append(env, "KUMA_GENERAL_WORK_DIR="+dir), binary(t, "kuma-cp"), "migrate", "up")
+	if err := migrate.wait(20 * time.Second); err != nil {
+		t.Fatalf("migrate: %v\n%s", err, migrate.tail(10))
+	}
+	return env
 }
 
 // balancer forwards connections to the first of the ports that answers.
@@ -213,4 +221,59 @@ func TestEnvoyDies(t *testing.T) {
 func (d *dataplane) envoyPID(t testing.TB) int {
 	t.Helper()
 	return childNamed(t, d.cmd.Process.Pid, "envoy")
+}
+
+// The database goes away and comes back: traffic goes on, nothing that was
+// acknowledged is lost, who writes meanwhile is told so, and afterwards proxies
+// follow again, without a restart of anything.
+func TestStoreGoesAwayAndComesBack(t *testing.T) {
+	t.Parallel()
+	server := pgtest.StartServer(t, "fsync=off")
+	db := server.Database(t)
+	dir := t.TempDir()
+	env := migrated(t, db, dir)
+	cp := startCP(t, dir, env...)
+	p := ports(t, 1)
+	cp.startDP(t, sidecar{name: "web-1", service: "web", protocol: "http", app: app(t, "one")})
+	client := cp.startDP(t, sidecar{name: "client", service: "client", protocol: "http", outbounds: map[int]map[string]string{p[0]: to("web")}})
+	url := fmt.Sprintf("http://127.0.0.1:%d/", p[0])
+	eventually(t, 10*time.Second, "traffic flows", func() error { _, err := fetch(url); return err })
+	egress := func(name string) (int, string) {
+		return cp.request(http.MethodPut, "/zoneegresses/"+name, map[string]any{
+			"type": "ZoneEgress", "name": name, "networking": map[string]any{"address": "10.0.0.1", "port": 10002},
+		})
+	}
+	if status, text := egress("before"); status != http.StatusCreated {
+		t.Fatalf("%d %s", status, text)
+	}
+
+	l := startLoad(t, url, 2)
+	server.Stop(t)
+	if status, text := egress("meanwhile"); status != http.StatusServiceUnavailable || !strings.Contains(text, "store") {
+		t.Errorf("a write without a database is answered %d %s", status, text)
+	}
+	if client.stat(t, "control_plane.connected_state") != 1 {
+		t.Error("a proxy loses its control plane because that lost its database")
+	}
+	server.Start(t)
+	eventually(t, 30*time.Second, "writes work again", func() error {
+		if status, text := egress("after"); status != http.StatusCreated && status != http.StatusOK {
+			return fmt.Errorf("%d %s", status, text)
+		}
+		return nil
+	})
+	for name, want := range map[string]int{"before": http.StatusOK, "meanwhile": http.StatusNotFound, "after": http.StatusOK} {
+		if status, text := cp.request(http.MethodGet, "/zoneegresses/"+name, nil); status != want {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+	cp.startDP(t, sidecar{name: "web-2", service: "web", protocol: "http", app: app(t, "two")})
+	eventually(t, 20*time.Second, "the new instance gets traffic", func() error {
+		text, err := fetch(url)
+		if err == nil && text != "two" {
+			err = fmt.Errorf("got %q", text)
+		}
+		return err
+	})
+	l.verdict(t)
 }

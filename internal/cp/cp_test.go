@@ -30,6 +30,12 @@ type plane struct {
 // start runs a control plane with settings changed by variables.
 func start(t *testing.T, env ...string) *plane {
 	t.Helper()
+	return startAt(t, time.Now, env...)
+}
+
+// startAt is start with another clock.
+func startAt(t *testing.T, now func() time.Time, env ...string) *plane {
+	t.Helper()
 	ports := freeport.Take(t, 4)
 	dir := t.TempDir()
 	env = append([]string{
@@ -47,7 +53,7 @@ func start(t *testing.T, env ...string) *plane {
 		log: new(lockedbuf.Buffer), ended: make(chan error, 1), stop: stop,
 	}
 	go func() {
-		p.ended <- cp.Run(ctx, c, cp.Host{Name: "host", Home: dir, Now: time.Now}, slog.New(slog.NewTextHandler(p.log, nil)))
+		p.ended <- cp.Run(ctx, c, cp.Host{Name: "host", Home: dir, Now: now}, slog.New(slog.NewTextHandler(p.log, nil)))
 	}()
 	t.Cleanup(func() {
 		stop()

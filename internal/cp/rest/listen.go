@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -83,7 +84,7 @@ func (s *Server) tls() (*tls.Config, error) {
 func (s *Server) open(ctx context.Context, name, address string, conf *tls.Config) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("API server: %w (the port is set by apiServer.%s.port)", err, name)
+		return fmt.Errorf("API server: %w (the port is set by apiServer.%s.port, KUMA_API_SERVER_%s_PORT)", err, name, strings.ToUpper(name))
 	}
 	if conf != nil {
 		l = tls.NewListener(l, conf)
