@@ -6,11 +6,14 @@
 package explain
 
 import (
+	"slices"
+
 	"weft/internal/cp/view"
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // Subject is a proxy that is asked about. *preview.Preview has what it takes.
@@ -116,23 +119,23 @@ func Of(s Subject) *Proxy {
 		Mesh: s.Proxy.ID.Mesh, Name: s.Proxy.ID.Name, Policies: list(x.Proxy), Passthrough: list(x.Passthrough),
 		Inbounds: []Inbound{}, Outbounds: []Outbound{}, Warnings: []string{},
 	}
-	legacy := s.Inputs.Legacy
-	if legacy != nil {
-		out.Older = named(legacy.Whole())
+	older := s.Inputs.Legacy
+	if older != nil {
+		out.Older = named(older.Whole())
 	}
 	tags := inboundTags(s.Inputs.Own.Object)
 	for i, in := range s.Proxy.Inbounds {
 		e := inboundOf(in, &x.Inbounds[i])
-		if legacy != nil {
-			e.Older = named(legacy.OnInbound(tags[in.Port]))
+		if older != nil {
+			e.Older = olderOn(in, older, tags[in.Port])
 		}
 		out.Inbounds = append(out.Inbounds, e)
 	}
 	names := namesOf(s)
 	for i, o := range s.Proxy.Outbounds {
 		e := outboundOf(o, &x.Outbounds[i], names)
-		if legacy != nil && o.Destination.Kind == "" {
-			e.Older = named(append(legacy.OnOutbound(o.Destination.Name), legacy.OnService(o.Destination.Name)...))
+		if older != nil && o.Destination.Kind == "" {
+			e.Older = named(append(older.OnOutbound(o.Destination.Name), older.OnService(o.Destination.Name)...))
 		}
 		e.Elsewhere = elsewhere(s.Proxy, o, x)
 		out.Outbounds = append(out.Outbounds, e)
@@ -208,6 +211,19 @@ func named(objects []*model.Object) []Named {
 		out = append(out, Named{o.Kind.Name, o.Meta.Name})
 	}
 	return out
+}
+
+// olderOn names the older policies in force on an inbound with the tags. Where a
+// newer permission decides, an older one does not; the others are for requests.
+func olderOn(in *ir.Inbound, m *legacy.Matched, tags map[string]string) []Named {
+	return slices.DeleteFunc(named(m.OnInbound(tags)), func(n Named) bool {
+		if n.Kind != legacy.TrafficPermission.Name {
+			return in.HTTP == nil
+		}
+		return in.Access == nil || !slices.ContainsFunc(in.Access.Origins, func(o ir.Origin) bool {
+			return o.Kind == n.Kind && o.Name == n.Name
+		})
+	})
 }
 
 func warning(w ir.Warning) string {

@@ -116,7 +116,7 @@ func serverOf(client Subject, c *ir.Cluster, far Subject, in *kinds.Inbound) (Se
 		}
 	}
 	if l := far.Inputs.Legacy; l != nil {
-		out.Older = named(l.OnInbound(in.Tags))
+		out.Older = olderOn(port, l, in.Tags)
 	}
 	secured := c.TLS != nil && c.TLS.MeshIdentity
 	switch {
