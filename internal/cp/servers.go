@@ -158,7 +158,12 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 		DeregistrationDelay: p.XDSServer.DataplaneDeregistrationDelay, ReadHeaderTimeout: p.DPServer.ReadHeaderTimeout,
 		Log: logging.Named(p.log, "xds-server"), Metrics: p.metrics, Now: p.host.Now,
 	})
-	p.recheck = dp.Recheck
+	p.recheck = func(ctx context.Context, mesh string) {
+		dp.Recheck(ctx, mesh)
+		if health != nil {
+			health.Recheck(mesh)
+		}
+	}
 	serve := func(ctx context.Context) error {
 		// A proxy that came before the first mesh would be told that there is none,
 		// and give up. The port is open: it waits.

@@ -164,10 +164,11 @@ func (n *session) run(ctx context.Context) error {
 		n.log.Warn("stream is refused", "client", st.peer, "error", err)
 		return err
 	}
+	n.tasks.Go(func() { s.expire(ctx, st) })
 	registered := false
 	defer func() {
 		s.streams.leave(st)
-		if registered && s.running.Err() == nil {
+		if registered && s.running.Err() == nil && !st.expired.Load() {
 			s.departures.add(n.node.Key)
 		}
 	}()

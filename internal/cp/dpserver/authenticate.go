@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -12,6 +13,7 @@ import (
 	"weft/internal/cp/auth"
 	"weft/internal/cp/store"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/token"
 )
 
 // Authenticator finds out whether clients of the port may be the proxies that they
@@ -28,6 +30,15 @@ func (a Authenticator) Authenticate(ctx context.Context, n *Node) error {
 		return statusOf(err)
 	}
 	return nil
+}
+
+// Expires returns when the credential of a stream ends; false if it has no end.
+func (a Authenticator) Expires(ctx context.Context) (time.Time, bool) {
+	credential, err := credentialOf(ctx)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return token.Expires(credential)
 }
 
 // admit is Authenticate with what it found: the stream's identity, and the object

@@ -37,6 +37,7 @@ import (
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/token"
 )
 
 // Verifier finds out whether a credential belongs to a proxy.
@@ -294,11 +295,48 @@ func (s *Server) shutDown() {
 func (s *Server) Recheck(ctx context.Context, mesh string) {
 	s.rechecks.Add(1)
 	for _, st := range s.streams.of(mesh) {
-		err := s.d.Verifier.Verify(ctx, st.credential, st.proxy)
-		if err == nil || errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
-			continue
-		}
+		s.verify(ctx, st)
+	}
+}
+
+// verify ends a stream whose credential is not valid any more. It tells whether
+// that could be found out.
+func (s *Server) verify(ctx context.Context, st *stream) (known bool) {
+	err := s.d.Verifier.Verify(ctx, st.credential, st.proxy)
+	if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		st.expired.Store(errors.Is(err, token.ErrExpired))
 		s.log.Warn("credential of a connected proxy is not valid any more; its stream ends", "proxy", st.key.String(), "error", err)
 		st.end(status.Error(codes.Unauthenticated, "authentication failed: "+err.Error()))
 	}
+	return true
 }
+
+// expire looks at a stream's credential when it ends.
+func (s *Server) expire(ctx context.Context, st *stream) {
+	end, limited := token.Expires(st.credential)
+	if !limited {
+		return
+	}
+	wait := end.Sub(s.d.Now())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(wait, 0) + expirySlack):
+		}
+		if s.verify(ctx, st) {
+			return
+		}
+		wait = expiryAgain
+	}
+}
+
+const (
+	// expirySlack is after the end of a credential, so that it is surely over.
+	expirySlack = time.Second
+	// expiryAgain is the wait before another try while the store is away.
+	expiryAgain = 10 * time.Second
+)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weft/internal/cp/auth"
@@ -40,6 +41,9 @@ type stream struct {
 	proxy      auth.Proxy
 	// end makes the stream end with an error; set before the stream is entered.
 	end func(error)
+	// expired: it was ended because its credential is over. Its proxy still serves,
+	// so that its object stays until it is cleaned up like those of lost proxies.
+	expired atomic.Bool
 }
 
 // Replacements of one proxy's stream that are let pass within a window.

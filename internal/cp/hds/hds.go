@@ -60,6 +60,8 @@ type Server struct {
 type stream struct {
 	key  model.Key
 	poke chan struct{} // 1 slot: its Dataplane changed
+	// recheck has 1 slot: the credential may not be valid any more.
+	recheck chan struct{}
 }
 
 // New returns a server; Run keeps it informed.
@@ -106,10 +108,27 @@ func (s *Server) take(b store.Batch) {
 	}
 }
 
-func (st *stream) wake() {
+func (st *stream) wake() { poke(st.poke) }
+
+func poke(c chan<- struct{}) {
 	select {
-	case st.poke <- struct{}{}:
+	case c <- struct{}{}:
 	default:
+	}
+}
+
+// Recheck verifies the credentials of open streams again, of one mesh or all (""),
+// and ends those that are not valid any more.
+func (s *Server) Recheck(mesh string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, streams := range s.streams {
+		if mesh != "" && key.Mesh != mesh {
+			continue
+		}
+		for st := range streams {
+			poke(st.recheck)
+		}
 	}
 }
 
@@ -121,7 +140,7 @@ func (s *Server) object(key model.Key) *model.Object {
 }
 
 func (s *Server) open(key model.Key) *stream {
-	st := &stream{key: key, poke: make(chan struct{}, 1)}
+	st := &stream{key: key, poke: make(chan struct{}, 1), recheck: make(chan struct{}, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.streams[key] == nil {
@@ -228,6 +247,10 @@ func (c *checker) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go c.receive(ctx, reports)
+	if end, limited := c.s.d.Door.Expires(ctx); limited {
+		timer := time.AfterFunc(max(time.Until(end), 0)+time.Second, func() { poke(c.st.recheck) })
+		defer timer.Stop()
+	}
 	for {
 		if err := c.update(); err != nil {
 			return err
@@ -236,6 +259,11 @@ func (c *checker) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-c.st.poke:
+		case <-c.st.recheck:
+			if err := c.s.d.Door.Authenticate(ctx, c.node); err != nil && status.Code(err) == codes.Unauthenticated {
+				c.log.Info("credential is not valid any more; the stream ends", "error", err)
+				return err //nolint:wrapcheck // because it is a gRPC status
+			}
 		case r := <-reports:
 			if r.err != nil {
 				return end(r.err)

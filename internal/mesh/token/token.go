@@ -188,6 +188,19 @@ func Parse(text string, c Claims, now time.Time, keyFor func(kid string) (*rsa.P
 	return nil
 }
 
+// Expires returns when a token ends, as it says itself: nothing is verified. It
+// returns false for what is no token or has no end.
+func Expires(text string) (time.Time, bool) {
+	if len(text) > MaxLength {
+		return time.Time{}, false
+	}
+	var s Stamp
+	if _, _, err := jwt.NewParser().ParseUnverified(text, &s); err != nil || s.ExpiresAt == nil {
+		return time.Time{}, false
+	}
+	return s.ExpiresAt.Time, true
+}
+
 func kidOf(t *jwt.Token) (string, error) {
 	if _, ok := t.Header["crit"]; ok {
 		return "", ErrCritical

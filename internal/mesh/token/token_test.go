@@ -191,6 +191,14 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+	if end, ok := Expires(valid); !ok || !end.Equal(time.Unix(now.Unix()+60, 0)) {
+		t.Errorf("it ends at %v, %v", end, ok)
+	}
+	for _, text := range []string{"", "x", "a.b.c", strings.Repeat("x", MaxLength+1), sign(t, rs, good, kid, claims("exp", nil)), sign(t, rs, good, kid, claims("exp", "soon"))} {
+		if end, ok := Expires(text); ok {
+			t.Errorf("%.20q ends at %v", text, end)
+		}
+	}
 	if err := Parse(sign(t, rs, good, map[string]any{"kid": "2"}, claims()), &User{}, now, lookup("1", good)); err == nil || err.Error() != "no key 2" {
 		t.Errorf("the error of the look-up is lost: %v", err)
 	}
@@ -282,6 +290,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(signed[:40])
 	f.Add("eyJhbGciOiJub25lIn0.e30.")
 	f.Fuzz(func(t *testing.T, text string) {
+		if end, ok := Expires(text); ok && end.IsZero() {
+			t.Errorf("%q ends never", text)
+		}
 		for _, c := range []Claims{&Dataplane{}, &Zone{}, &User{}} {
 			if err := Parse(text, c, now, lookup("1", key)); err == nil && text != signed {
 				t.Errorf("accepted %q, which nobody signed", text)
