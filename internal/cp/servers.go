@@ -172,7 +172,11 @@ func (p *parts) dataPlaneServer(ctx context.Context) ([]server, error) {
 		}
 		return dp.Run(ctx)
 	}
-	out := []server{{"data plane server", serve}, {"insights", p.recorder.Run}}
+	follow := func(ctx context.Context) error {
+		p.admin.Follow(ctx, time.Second, func() { dp.RenewAdminCerts(ctx) })
+		return nil
+	}
+	out := []server{{"data plane server", serve}, {"insights", p.recorder.Run}, {"authority of administration", follow}}
 	if health != nil {
 		out = append(out, server{"health discovery", health.Run})
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/model"
 )
@@ -159,7 +160,7 @@ func (n *session) run(ctx context.Context) error {
 	n.report = &reporter{s: s, log: n.log}
 	n.stream = xds.NewStream(n.c, n.c.delta, s.streamOptions(n.report))
 	n.report.holds = func(h xds.Holding) { s.d.Engine.Holds(n.node.Key, n.stream, h) }
-	st.end = n.stream.Close
+	st.end, st.renew = n.stream.Close, n.renewAdminCert
 	if err := s.enter(ctx, st, checked); err != nil {
 		n.log.Warn("stream is refused", "client", st.peer, "error", err)
 		return err
@@ -196,21 +197,40 @@ func (n *session) register(ctx context.Context, object *model.Object, credential
 // configure lets the engine configure the proxy until its stream ends.
 func (n *session) configure(ctx context.Context) error {
 	md, versions := n.node.Metadata, n.node.Versions
-	if md.AdminPort != 0 && n.s.d.AdminCert != nil {
-		var err error
-		if md.AdminCert, err = n.s.d.AdminCert(ctx, n.node.Key); err != nil {
-			n.log.Warn("no certificate for the proxy's admin listener; the API cannot show what it has until it connects again", "error", err)
-		}
-	}
+	renewals := n.s.renewals.Load()
+	md.AdminCert = n.adminCert(ctx)
 	versions.KumaDP.KumaCPCompatible = compatible(versions.KumaDP.Version, n.s.d.Version)
 	n.report.sub = n.s.d.Recorder.Open(n.node.Key, versions)
 	defer n.report.sub.Close()
 	defer n.s.d.Engine.Connect(n.node.Key, md, n.stream)()
+	if n.s.renewals.Load() != renewals { // since the certificate was made
+		n.renewAdminCert(ctx)
+	}
 	n.log.Info("proxy connected", "delta", n.c.delta, "kuma_dp", md.DPVersion, "envoy", md.EnvoyVersion)
 	err := n.stream.Run(ctx, n.first)
 	n.s.metrics.ended(err)
 	n.log.Info("proxy disconnected", "cause", cause(err))
 	return streamStatus(err)
+}
+
+// adminCert returns a certificate for the proxy's admin listener; nil = none.
+func (n *session) adminCert(ctx context.Context) *view.AdminCert {
+	if n.node.Metadata.AdminPort == 0 || n.s.d.AdminCert == nil {
+		return nil
+	}
+	cert, err := n.s.d.AdminCert(ctx, n.node.Key)
+	if err != nil {
+		n.log.Warn("no certificate for the proxy's admin listener; the API cannot show what it has until it connects again", "error", err)
+		return nil
+	}
+	return cert
+}
+
+// renewAdminCert lets the proxy have another one, if that can be made.
+func (n *session) renewAdminCert(ctx context.Context) {
+	if cert := n.adminCert(ctx); cert != nil {
+		n.s.d.Engine.SetAdminCert(n.node.Key, n.stream, cert)
+	}
 }
 
 // enter makes the stream the one of its proxy.

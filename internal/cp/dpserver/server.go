@@ -59,6 +59,8 @@ type Engine interface {
 	Connect(key model.Key, md view.Metadata, sink xds.Sink) (disconnect func())
 	// Holds is told which secrets a proxy, connected through the sink, has accepted.
 	Holds(key model.Key, sink xds.Sink, h xds.Holding)
+	// SetAdminCert replaces the certificate in the metadata of that proxy.
+	SetAdminCert(key model.Key, sink xds.Sink, cert *view.AdminCert)
 }
 
 // Certificate is this server's certificate.
@@ -124,6 +126,7 @@ type Server struct {
 	http       *http.Server
 	active     atomic.Int64 // configuration streams
 	rechecks   atomic.Uint64
+	renewals   atomic.Uint64
 	running    context.Context //nolint:containedctx // because handlers must know whether the server is going down
 	stop       context.CancelFunc
 }
@@ -296,6 +299,15 @@ func (s *Server) Recheck(ctx context.Context, mesh string) {
 	s.rechecks.Add(1)
 	for _, st := range s.streams.of(mesh) {
 		s.verify(ctx, st)
+	}
+}
+
+// RenewAdminCerts gives all connected proxies new certificates for their admin
+// listeners: the authority of those was replaced.
+func (s *Server) RenewAdminCerts(ctx context.Context) {
+	s.renewals.Add(1)
+	for _, st := range s.streams.of("") {
+		st.renew(ctx)
 	}
 }
 

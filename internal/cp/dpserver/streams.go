@@ -41,6 +41,8 @@ type stream struct {
 	proxy      auth.Proxy
 	// end makes the stream end with an error; set before the stream is entered.
 	end func(error)
+	// renew gets a new certificate for the proxy's admin listener; set likewise.
+	renew func(context.Context)
 	// expired: it was ended because its credential is over. Its proxy still serves,
 	// so that its object stays until it is cleaned up like those of lost proxies.
 	expired atomic.Bool

@@ -104,6 +104,15 @@ func (e *fakeEngine) Connect(key model.Key, md view.Metadata, sink xds.Sink) fun
 	}
 }
 
+func (e *fakeEngine) SetAdminCert(key model.Key, sink xds.Sink, cert *view.AdminCert) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if md, ok := e.connected[key]; ok && e.sinks[key] == sink {
+		md.AdminCert = cert
+		e.connected[key] = md
+	}
+}
+
 func (e *fakeEngine) Holds(model.Key, xds.Sink, xds.Holding) {}
 
 func (e *fakeEngine) has(key model.Key) bool {

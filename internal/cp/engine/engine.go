@@ -286,12 +286,29 @@ func (e *Engine) Preview(t model.Tables, key model.Key, md view.Metadata) (*prev
 // Metadata returns what a connected proxy told about itself.
 func (e *Engine) Metadata(key model.Key) (view.Metadata, bool) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	p := e.proxies[key]
+	e.mu.Unlock()
 	if p == nil {
 		return view.Metadata{}, false
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.md, true
+}
+
+// SetAdminCert gives the proxy that is connected through a sink another
+// certificate for its admin listener.
+func (e *Engine) SetAdminCert(key model.Key, sink xds.Sink, cert *view.AdminCert) {
+	e.mu.Lock()
+	p := e.proxies[key]
+	e.mu.Unlock()
+	if p == nil || p.sink != sink {
+		return
+	}
+	p.mu.Lock()
+	p.md.AdminCert = cert
+	p.mu.Unlock()
+	e.queue.add(p, e.Now())
 }
 
 // Connected returns the keys of the connected proxies, sorted.

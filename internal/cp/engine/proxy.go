@@ -18,10 +18,10 @@ import (
 // proxy is one connected proxy. The queue hands it to one worker at a time.
 type proxy struct {
 	key  model.Key
-	md   view.Metadata
 	sink xds.Sink
 
 	mu    sync.Mutex
+	md    view.Metadata
 	gone  bool
 	fp    model.Hash
 	built bool

@@ -86,6 +86,27 @@ func (a *Authority) Ensure(ctx context.Context) error {
 	return nil
 }
 
+// Follow calls changed, from one goroutine, whenever the authority was replaced,
+// until ctx ends. pause is the wait before another try when the store is away.
+func (a *Authority) Follow(ctx context.Context, pause time.Duration, changed func()) {
+	key := kinds.GlobalSecret.Key("", SecretName)
+	var known []byte
+	store.Follow(ctx, a.store, a.log, pause, func(b store.Batch) {
+		for _, e := range b.Events {
+			if e.Key != key || e.Object == nil {
+				continue // what signed goes on to count until there is another
+			}
+			text := model.Spec[kinds.SecretSpec](e.Object).Data
+			replaced := known != nil && !bytes.Equal(known, text)
+			known = text
+			if replaced {
+				a.log.Info("the authority for the administration of proxies was replaced; they get new certificates", "secret_name", SecretName)
+				changed()
+			}
+		}
+	})
+}
+
 func (a *Authority) make() ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
