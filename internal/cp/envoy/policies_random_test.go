@@ -19,6 +19,7 @@ import (
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 	"weft/internal/testkit/corpus"
 	"weft/internal/testkit/envoytest"
 )
@@ -27,38 +28,140 @@ import (
 // the gate lets in, alone and several together, none may make a resource that
 // breaks Envoy's rules, and none one that a real Envoy refuses. SEED repeats a run.
 func TestRandomPolicies(t *testing.T) {
+	r := seeded(t)
+	b := &batch{t: t, objects: fuzzObjects(t), dir: t.TempDir()}
+	valid := map[*model.Kind][]*model.Object{}
+	for _, p := range catalog.Policies {
+		list := randomPolicies(t, r, p, 30)
+		t.Logf("%d of %s", len(list), p.Kind.Name)
+		valid[p.Kind] = list
+		for some := range slices.Chunk(list, 3) {
+			b.add(some)
+		}
+	}
+	for range 8 {
+		var mixed []*model.Object
+		for _, p := range catalog.Policies {
+			for _, i := range r.Perm(len(valid[p.Kind]))[:min(2, len(valid[p.Kind]))] {
+				mixed = append(mixed, valid[p.Kind][i])
+			}
+		}
+		b.add(mixed)
+	}
+	b.validate()
+}
+
+// TestRandomOlderPolicies does the same with the older policies, where they make
+// the outbounds.
+func TestRandomOlderPolicies(t *testing.T) {
+	r := seeded(t)
+	all, err := catalog.Decode([]byte(routeAll))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &batch{t: t, objects: append(fuzzObjects(t), all), dir: t.TempDir()}
+	var valid [][]*model.Object
+	for _, k := range legacy.Kinds() {
+		if k == kinds.ProxyTemplate {
+			continue // it may break what it likes
+		}
+		list := randomOlder(t, r, k, 20)
+		t.Logf("%d of %s", len(list), k.Name)
+		valid = append(valid, list)
+		for some := range slices.Chunk(list, 2) {
+			b.add(some)
+		}
+	}
+	for range 8 {
+		var mixed []*model.Object
+		for _, list := range valid {
+			mixed = append(mixed, list[r.IntN(len(list))])
+		}
+		b.add(mixed)
+	}
+	b.validate()
+}
+
+// seeded returns chance that SEED repeats.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
 		seed = s
 	}
 	t.Logf("SEED=%d", seed)
-	r := rand.New(rand.NewPCG(seed, 1))
-	objects := fuzzObjects(t)
-	node := view.Metadata{WorkDir: t.TempDir(), IPv6: true, NoKafka: true}
-	var all []envoytest.Named
-	for _, p := range catalog.Policies {
-		valid := randomPolicies(t, r, p, 30)
-		t.Logf("%d of %s", len(valid), p.Kind.Name)
-		for i := 0; i < len(valid); i += 3 {
-			some := valid[i:min(i+3, len(valid))]
-			tables := corpus.NewTables(append(slices.Clone(objects), some...)...)
-			in, ok := view.NewMesh("m", settings()).Next(tables).For(kinds.Dataplane, "web-1", node)
-			if !ok {
-				t.Fatal("there is no proxy")
-			}
-			rs, _, err := envoy.Resources(build.Proxy(in))
-			if err != nil {
-				t.Errorf("%v\n%s", err, describe(t, some))
-				continue
-			}
-			for _, res := range rs {
-				all = append(all, envoytest.Named{From: p.Kind.Name + describe(t, some), Resource: res})
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// batch collects what a proxy gets of many sets of policies, as Envoy checks
+// much at once as quickly as little.
+type batch struct {
+	t       *testing.T
+	objects []*model.Object
+	dir     string
+	all     []envoytest.Named
+}
+
+// add builds the proxy with some policies.
+func (b *batch) add(some []*model.Object) {
+	b.t.Helper()
+	tables := corpus.NewTables(append(slices.Clone(b.objects), some...)...)
+	node := view.Metadata{WorkDir: b.dir, IPv6: true, NoKafka: true}
+	in, ok := view.NewMesh("m", settings()).Next(tables).For(kinds.Dataplane, "web-1", node)
+	if !ok {
+		b.t.Fatal("there is no proxy")
+	}
+	from := describe(b.t, some)
+	rs, _, err := envoy.Resources(build.Proxy(in))
+	if err != nil {
+		b.t.Errorf("%v\n%s", err, from)
+	}
+	for _, res := range rs {
+		b.all = append(b.all, envoytest.Named{From: from, Resource: res})
+	}
+}
+
+func (b *batch) validate() {
+	b.t.Helper()
+	if !b.t.Failed() {
+		envoytest.Validate(b.t, b.all)
+	}
+}
+
+// randomOlder returns n older policies that the gate lets in. They select
+// everything, so that what is random is what they do.
+func randomOlder(t *testing.T, r *rand.Rand, k *model.Kind, n int) []*model.Object {
+	t.Helper()
+	everyone := []any{map[string]any{"match": map[string]any{model.TagService: "*"}}}
+	var out []*model.Object
+	for try := 0; len(out) < n && try < 60_000; try++ {
+		doc := randomValue(r, k.SpecSchema(), "").(map[string]any)
+		for _, ends := range []string{"sources", "destinations", "selectors"} {
+			if k.SpecSchema().Properties[ends] != nil {
+				doc[ends] = everyone
 			}
 		}
+		if k == legacy.FaultInjection {
+			doc["destinations"] = []any{map[string]any{"match": map[string]any{model.TagService: "*", model.TagProtocol: "http"}}}
+		}
+		doc["type"], doc["mesh"], doc["name"] = k.Name, "m", fmt.Sprintf("p%d", len(out))
+		text, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := k.Decode(text)
+		if err != nil {
+			continue
+		}
+		var v model.Violations
+		if k.Validate(o, &v); v.Empty() {
+			out = append(out, o)
+		}
 	}
-	if !t.Failed() {
-		envoytest.Validate(t, all)
+	if len(out) == 0 {
+		t.Errorf("no %s made at random is let in", k.Name)
 	}
+	return out
 }
 
 func describe(t *testing.T, objects []*model.Object) string {
@@ -69,26 +172,25 @@ func describe(t *testing.T, objects []*model.Object) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out += "\n" + o.Meta.Name + " " + string(b)
+		out += "\n" + o.Kind.Name + " " + o.Meta.Name + " " + string(b)
 	}
 	return out
 }
+
+var filePath = regexp.MustCompile(`"path":"/[^"]*"`)
 
 // randomPolicies returns n policies that the gate lets in.
 func randomPolicies(t *testing.T, r *rand.Rand, p *policy.Policy, n int) []*model.Object {
 	t.Helper()
 	var out []*model.Object
-	logPath := regexp.MustCompile(`"(eventLogPath|path)":"/[^"]*"`)
-	if p.Kind.Name != "MeshAccessLog" && p.Kind.Name != "MeshHealthCheck" {
-		logPath = regexp.MustCompile(`^$(x)`)
-	}
 	for try := 0; len(out) < n && try < 60_000; try++ {
 		spec, err := json.Marshal(randomValue(r, p.Kind.SpecSchema(), ""))
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Envoy opens the files of logs when it checks a listener.
-		spec = logPath.ReplaceAll(spec, []byte(`"$1":"/dev/null"`))
+		if p.Kind.Name == "MeshAccessLog" {
+			spec = filePath.ReplaceAll(spec, []byte(`"path":"/dev/null"`)) // which Envoy opens when it checks
+		}
 		o, err := p.Kind.Decode([]byte(fmt.Sprintf(`{"type":%q,"mesh":"m","name":"p%d","spec":%s}`, p.Kind.Name, len(out), spec)))
 		if err != nil {
 			continue
@@ -112,9 +214,14 @@ func randomPolicies(t *testing.T, r *rand.Rand, p *policy.Policy, n int) []*mode
 var texts = []string{
 	"api", "http", "web", "5s", "250ms", "1h", "0s", "100kbps", "3Gbps", "/a", "/", "/a/b", "/tmp/log.txt", "*", "*.example.org",
 	"example.org", "10.0.0.1", "10.0.0.0/8", "fd00::1", "http://collector:9411/spans", "https://zipkin/x", "http://agent:8126",
-	"collector:4317", "x-header", "retry-after", "5xx", "503", "HttpMethodGet", "[a-z]+", "%START_TIME%", "%KUMA_MESH%", "", "ä\n\"",
+	"collector:4317", "x-header", "retry-after", "5xx", "503", "HttpMethodGet", "[a-z]+", "%START_TIME%", "%KUMA_MESH%", "100%", "%REQ(x)%", "", "ä\n\"",
 	"a,b", "v1", "main", "999999h", "1ns", "-1s",
 }
+
+// timed are fields that mostly get a duration.
+var timed = regexp.MustCompile(`(?i)(interval|timeout|jitter|time|duration)$`)
+
+var durations = []string{"5s", "0.250s", "1h", "0s", "0.000000001s", "999999h"}
 
 var integers = []int{0, 1, 2, 3, 7, 50, 100, 200, 251, 404, 429, 503, 1024, 5670, 8080, 65535, 65536, 5000011, 2147483647, -1}
 
@@ -122,6 +229,8 @@ func randomValue(r *rand.Rand, s *model.Schema, name string) any {
 	switch {
 	case name == "targetRef" || name == "backendRef":
 		return randomRef(r)
+	case name == "eventLogPath":
+		return "/dev/null" // which Envoy opens when it checks
 	case s.IntOrString:
 		return []any{0, 1, 50, 100, "0.5", "12.345", "99.9999", 101, "x"}[r.IntN(9)]
 	case s.PreserveUnknown:
@@ -139,6 +248,9 @@ func randomValue(r *rand.Rand, s *model.Schema, name string) any {
 	case "string":
 		if len(s.Enum) > 0 {
 			return s.Enum[r.IntN(len(s.Enum))]
+		}
+		if timed.MatchString(name) && r.IntN(4) > 0 {
+			return durations[r.IntN(len(durations))]
 		}
 		return texts[r.IntN(len(texts))]
 	case "boolean":

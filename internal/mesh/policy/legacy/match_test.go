@@ -12,6 +12,8 @@ import (
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/meshaccesslog"
 )
 
 // world holds objects by kind.
@@ -244,4 +246,21 @@ func winner(rows []model.Row, match func(*model.Object) (kinds.Specificity, bool
 		}
 	}
 	return best
+}
+
+// TestUnreadableFormat: a format that proxies cannot read costs its log, with a
+// warning, and not the listener.
+func TestUnreadableFormat(t *testing.T) {
+	w := world{}
+	w.add(t, TrafficLog, "log", 1, between("service=*", "service=*")+`,"conf":{"backend":"b"}`)
+	for format, logs := range map[string]int{"100%": 0, "%KUMA_NOPE%": 0, "%KUMA_MESH% 100%%": 1} {
+		p := &ir.Proxy{}
+		env := &Env{Env: &policy.Env{}, Logging: &kinds.MeshLogging{Backends: []kinds.LoggingBackend{{
+			Name: "b", Type: "file", Format: format, Conf: model.Struct{"path": "/tmp/log"},
+		}}}}
+		s := &shaper{p: p, m: NewSet(w, "m", nil).Match(proxy(web)), env: env}
+		if got := s.logs("api", meshaccesslog.Line{Destination: "api"}); len(got) != logs || len(p.Warnings) != 1-logs {
+			t.Errorf("%q: logs %+v, warnings %+v", format, got, p.Warnings)
+		}
+	}
 }

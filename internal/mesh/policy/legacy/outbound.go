@@ -23,7 +23,9 @@ func printable(s string) bool {
 }
 
 // sendable tells whether proxies take a header. The gate of 2.10 let in others.
-func sendable(h ir.Header) bool { return h.Name != "" && printable(h.Name) && printable(h.Value) }
+func sendable(h ir.Header) bool {
+	return h.Name != "" && printable(h.Name) && printable(h.Value) && policy.Fillable(h.Value)
+}
 
 // stdOr returns the first duration that is given, or else.
 func stdOr(or time.Duration, list ...*model.ProtoDuration) *time.Duration {

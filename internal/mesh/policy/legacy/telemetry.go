@@ -7,6 +7,7 @@ import (
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
 	"weft/internal/mesh/policy/meshaccesslog"
 )
 
@@ -44,10 +45,14 @@ func (s *shaper) logs(service string, line meshaccesslog.Line) []ir.AccessLog {
 	name := model.Spec[TrafficLogSpec](o).Conf.Name()
 	b := (&kinds.MeshSpec{Logging: s.env.Logging}).LoggingBackend(name)
 	if b == nil {
-		s.warn(o, "logging", name)
+		s.missing(o, "logging", name)
 		return nil
 	}
 	out := ir.AccessLog{Format: line.Text(b.Format, s.p)}
+	if !policy.Fillable(out.Format) { // the gate of 2.10 let it in
+		s.warn(o, "the format of the logging backend "+strconv.Quote(b.Name)+" holds a percent sign that begins no command like %REQ(x-id)%")
+		return nil
+	}
 	switch b.Type {
 	case backendFile:
 		var c kinds.FileLogConf
@@ -67,12 +72,17 @@ func (s *shaper) logs(service string, line meshaccesslog.Line) []ir.AccessLog {
 	return []ir.AccessLog{out}
 }
 
-// warn tells that the backend which a policy names is missing.
-func (s *shaper) warn(o *model.Object, what, name string) {
+// missing tells that the backend which a policy names is missing.
+func (s *shaper) missing(o *model.Object, what, name string) {
 	message := "the mesh has no default " + what + " backend, and the policy names none"
 	if name != "" {
 		message = "the mesh has no " + what + " backend " + strconv.Quote(name)
 	}
+	s.warn(o, message)
+}
+
+// warn tells why a policy has no effect.
+func (s *shaper) warn(o *model.Object, message string) {
 	w := ir.Warning{Kind: o.Kind.Name, Name: o.Meta.Name, Message: message + "; the policy has no effect"}
 	for _, old := range s.p.Warnings {
 		if old == w {
@@ -98,7 +108,7 @@ func (s *shaper) tracing(suffix string) *ir.Tracing {
 	name := model.Spec[TrafficTraceSpec](s.m.trace).Conf.Name()
 	b := (&kinds.MeshSpec{Tracing: s.env.Tracing}).TracingBackend(name)
 	if b == nil {
-		s.warn(s.m.trace, "tracing", name)
+		s.missing(s.m.trace, "tracing", name)
 		return nil
 	}
 	t := &ir.Tracing{Service: s.p.Service}

@@ -5,6 +5,7 @@ package meshaccesslog
 import (
 	"encoding/json"
 
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
 )
@@ -164,6 +165,10 @@ func (b *Backend) validate(v *model.Violations) {
 			return
 		}
 		policy.CheckEndpoint(b.OpenTelemetry.Endpoint, v.At("openTelemetry", "endpoint"))
+		checkText(string(b.OpenTelemetry.Body), v.At("openTelemetry", "body"))
+		for i, a := range b.OpenTelemetry.Attributes {
+			checkText(a.Value, v.At("openTelemetry", "attributes", i, "value"))
+		}
 	}
 }
 
@@ -178,6 +183,8 @@ func (f *Format) validate(v *model.Violations) {
 		v.At("json").Add("is missing: the format's type says that it is there")
 	case f.Type == formatJSON && len(f.JSON) == 0:
 		v.At("json").Add("must not be empty: leave format out for the default line")
+	case f.Type == formatPlain:
+		checkText(*f.Plain, v.At("plain"))
 	case f.Type == formatJSON:
 		for i, kv := range f.JSON {
 			kv.validate(v.At("json", i))
@@ -185,7 +192,13 @@ func (f *Format) validate(v *model.Violations) {
 	}
 }
 
+// checkText adds what is wrong with a text once its placeholders are filled in.
+func checkText(text string, v *model.Violations) {
+	policy.CheckFormat(ends{}.placeholders(&ir.Proxy{}).Replace(text), v)
+}
+
 func (kv KeyValue) validate(v *model.Violations) {
+	checkText(kv.Value, v.At("value"))
 	if kv.Key == "" {
 		v.At("key").Add("a field needs a name")
 	}

@@ -166,6 +166,7 @@ func validate(c *Conf, v *model.Violations, _ policy.Where) {
 		for i, s := range h.ExpectedStatuses {
 			policy.CheckStatus(s, v.At("http", "expectedStatuses", i))
 		}
+		h.RequestHeadersToAdd.Check(v.At("http", "requestHeadersToAdd"))
 	}
 	if c.TCP == nil && c.HTTP == nil && c.GRPC == nil {
 		v.Add("probes nothing: give at least one of http, tcp and grpc")

@@ -158,6 +158,8 @@ func (h *HeaderModifier) validate(v *model.Violations) {
 	for i, e := range h.Remove {
 		check(e, v.At("remove", i))
 	}
+	policy.CheckHeaders(h.Set, v.At("set"))
+	policy.CheckHeaders(h.Add, v.At("add"))
 }
 
 func (p *PathRewrite) validate(v *model.Violations, prefixes bool) {

@@ -114,6 +114,7 @@ func validate(c *Conf, v *model.Violations, _ policy.Where) {
 		h.RequestRate.validate(at.At("requestRate"))
 		if h.OnRateLimit != nil {
 			policy.CheckAnswer(h.OnRateLimit.Status, at.At("onRateLimit", "status"))
+			h.OnRateLimit.Headers.Check(at.At("onRateLimit", "headers"))
 		}
 	}
 	if t := c.Local.TCP; t != nil {

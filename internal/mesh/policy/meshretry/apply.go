@@ -89,7 +89,7 @@ func (h *HTTP) retry() *ir.Retry {
 	}
 	// Without a base the maximum would have no meaning, so nothing is set.
 	if b := h.BackOff; b != nil && b.BaseInterval != nil {
-		r.BackOffBase, r.BackOffMax = policy.Std(b.BaseInterval), policy.Std(b.MaxInterval)
+		b.apply(r, b.BaseInterval.Std())
 	}
 	for _, p := range h.HostSelection {
 		tags := maps.Clone(p.Tags)
@@ -119,9 +119,22 @@ func (g *GRPC) retry() *ir.Retry {
 		r.On = slices.Clone(grpcDefault)
 	}
 	if b := g.BackOff; b != nil {
-		r.BackOffBase, r.BackOffMax = policy.StdOr(b.BaseInterval, grpcBase), policy.Std(b.MaxInterval)
+		base := grpcBase
+		if b.MaxInterval != nil {
+			base = min(base, b.MaxInterval.Std())
+		}
+		b.apply(r, *policy.StdOr(b.BaseInterval, base))
 	}
 	return r
+}
+
+// apply sets the waits between tries. Two policies that are merged may give a
+// maximum below the base, which proxies refuse: then all waits are the base.
+func (b *BackOff) apply(r *ir.Retry, base time.Duration) {
+	r.BackOffBase, r.BackOffMax = &base, policy.Std(b.MaxInterval)
+	if r.BackOffMax != nil && *r.BackOffMax < base {
+		r.BackOffMax = &base
+	}
 }
 
 func (b *RateLimitedBackOff) backOff() *ir.RateLimitedBackOff {

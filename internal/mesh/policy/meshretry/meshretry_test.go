@@ -40,6 +40,10 @@ func TestRetry(t *testing.T) {
 		"http back-off without base": {&Conf{HTTP: &HTTP{BackOff: &BackOff{MaxInterval: dur(time.Second)}}}, ir.ProtocolHTTP, &ir.Retry{On: httpDefault}},
 		"grpc back-off without base": {&Conf{GRPC: &GRPC{BackOff: &BackOff{MaxInterval: dur(time.Second)}}}, ir.ProtocolGRPC,
 			&ir.Retry{On: grpcDefault, BackOffBase: std(25 * time.Millisecond), BackOffMax: std(time.Second)}},
+		"a maximum below the base, of two policies": {&Conf{HTTP: &HTTP{BackOff: &BackOff{BaseInterval: dur(time.Second), MaxInterval: dur(time.Millisecond)}}}, ir.ProtocolHTTP,
+			&ir.Retry{On: httpDefault, BackOffBase: std(time.Second), BackOffMax: std(time.Second)}},
+		"a maximum below the default base": {&Conf{GRPC: &GRPC{BackOff: &BackOff{MaxInterval: dur(time.Millisecond)}}}, ir.ProtocolGRPC,
+			&ir.Retry{On: grpcDefault, BackOffBase: std(time.Millisecond), BackOffMax: std(time.Millisecond)}},
 		"hosts": {&Conf{HTTP: &HTTP{HostSelection: []Predicate{{Predicate: "OmitHostsWithTags", Tags: map[string]string{model.TagService: "a", "v": "1"}}}}}, ir.ProtocolHTTP,
 			&ir.Retry{On: httpDefault, HostSelection: []ir.HostSelection{{Predicate: "OmitHostsWithTags", Tags: map[string]string{"v": "1"}}}}},
 	} {
