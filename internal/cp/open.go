@@ -53,7 +53,7 @@ func (p *parts) openStore(ctx context.Context, log *slog.Logger) (store.Store, s
 		}
 		return s, e, nil
 	}
-	return nil, nil, fmt.Errorf("store.type %q cannot be used here; use sqlite, postgres or memory", c.Store.Type)
+	return nil, nil, fmt.Errorf("store.type %q cannot be used: kuma-cp does not run on Kubernetes yet; use environment universal with store sqlite, postgres or memory", c.Store.Type)
 }
 
 // newCodec returns what encrypts secrets with the keys of the settings.

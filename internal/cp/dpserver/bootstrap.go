@@ -1,6 +1,7 @@
 package dpserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,6 +89,7 @@ type bootAggregate struct {
 type problem struct {
 	status int
 	text   string
+	log    string // what the log says if there is no text
 }
 
 func (p *problem) Error() string { return p.text }
@@ -122,7 +124,7 @@ func (s *Server) serveBootstrap(w http.ResponseWriter, r *http.Request) {
 func (s *Server) failBootstrap(w http.ResponseWriter, r *http.Request, err error) {
 	var p *problem
 	if errors.As(err, &p) {
-		s.log.Info("bootstrap request is refused", "client", r.RemoteAddr, "status", p.status, "error", p.text)
+		s.log.Info("bootstrap request is refused", "client", r.RemoteAddr, "status", p.status, "error", cmp.Or(p.text, p.log))
 		if p.text != "" {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		}
@@ -195,7 +197,8 @@ func (s *Server) bootObject(ctx context.Context, req *bootRequest, kind *model.K
 	if req.Resource == "" {
 		o, err := s.d.Store.Get(ctx, key)
 		if errors.Is(err, store.ErrNotFound) {
-			return nil, wrong(http.StatusNotFound, "") // kuma-dp waits for it
+			// An empty text lets kuma-dp wait for it.
+			return nil, &problem{status: http.StatusNotFound, log: fmt.Sprintf("there is no %s", key)}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("look up %s: %w", key, err)

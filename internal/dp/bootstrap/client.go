@@ -137,6 +137,9 @@ func (a *attempt) do(ctx context.Context) (*Response, error) {
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("Content-Type", "application/json")
 	resp, err := a.client().Do(r)
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return nil, fmt.Errorf("the address speaks HTTP without TLS, %w", errOtherPort)
+	}
 	if err != nil {
 		return nil, a.verifier.explain(err)
 	}
@@ -152,6 +155,9 @@ func hostPort(u *url.URL) string {
 	return u.Host + ":443"
 }
 
+// errOtherPort ends the error for an address that is not the right one.
+var errOtherPort = errors.New("but not as a data plane server: it is probably the API (port 5681 or 5682); the data plane server usually has port 5678")
+
 // answer sorts answers into success, refusal (no retry) and "not now".
 func answer(resp *http.Response) (*Response, error) {
 	if resp.StatusCode == http.StatusOK {
@@ -166,7 +172,7 @@ func answer(resp *http.Response) (*Response, error) {
 	case resp.StatusCode == http.StatusNotFound && reason == "":
 		return nil, ErrNotFound
 	case resp.StatusCode == http.StatusNotFound && reason == "404: Page Not Found":
-		return nil, errors.New("the address answers, but not as a data plane server: it is probably the API (port 5681 or 5682); the data plane server usually has port 5678")
+		return nil, fmt.Errorf("the address answers, %w", errOtherPort)
 	case resp.StatusCode >= 400 && resp.StatusCode < 500:
 		if reason == "" {
 			reason = "no reason given"

@@ -250,6 +250,17 @@ func TestFetchRetriesWhileNobodyListens(t *testing.T) {
 	}
 }
 
+// TestFetchFromPlainPort: https at a port without TLS is probably the API's.
+func TestFetchFromPlainPort(t *testing.T) {
+	l := httptest.NewServer(http.NotFoundHandler())
+	defer l.Close()
+	url := strings.Replace(l.URL, "http://", "https://", 1)
+	_, err := client(url, Trust{CACert: newAuthority(t).pem}).Fetch(t.Context(), Request{Name: "a"})
+	if err == nil || !strings.Contains(err.Error(), "speaks HTTP without TLS") || !strings.Contains(err.Error(), "5678") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestTrustRefuses(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	var calls atomic.Int32
