@@ -44,6 +44,10 @@ func (p *parts) servers(ctx context.Context) ([]server, error) {
 	follower := &auth.Follower{
 		Store: p.store, Log: logging.Named(p.log, "auth"), AdminTokenFile: config.AdminTokenFile(p.General.WorkDir), Pause: time.Second,
 	}
+	if p.makesAdminToken() { // who sees that we are ready may start kumactl
+		kept := p.readiness.Register("file with the administrator's token")
+		follower.AdminTokenKept = func() { kept.Set(true) }
+	}
 	if p.recheck != nil { // a revoked token loses its stream
 		follower.Changed = func(mesh string) { go p.recheck(ctx, mesh) }
 	}

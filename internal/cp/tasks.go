@@ -73,6 +73,13 @@ func (p *parts) awaitDefaults(ctx context.Context) bool {
 	}
 }
 
+// makesAdminToken tells whether control planes on this store make a token for the
+// administrator.
+func (p *parts) makesAdminToken() bool {
+	a := p.APIServer.Authn
+	return a.Type == config.AuthnTokens && a.Tokens.BootstrapAdminToken && !p.Defaults.SkipTenantResources
+}
+
 func (p *parts) hasDefaults(t model.Tables) bool {
 	has := func(rows []model.Row, prefix string) bool {
 		return slices.ContainsFunc(rows, func(r model.Row) bool { return strings.HasPrefix(r.Meta.Name, prefix) })
@@ -83,8 +90,7 @@ func (p *parts) hasDefaults(t model.Tables) bool {
 	if p.Defaults.SkipTenantResources {
 		return true
 	}
-	a := p.APIServer.Authn
-	if a.Type == config.AuthnTokens && a.Tokens.BootstrapAdminToken && !has(t.Table(kinds.GlobalSecret, "").Rows(), "admin-user-token") {
+	if p.makesAdminToken() && !has(t.Table(kinds.GlobalSecret, "").Rows(), "admin-user-token") {
 		return false
 	}
 	if p.Defaults.SkipMeshCreation || p.IsFederatedZone() {

@@ -23,6 +23,9 @@ type Follower struct {
 	// AdminTokenFile is written with what the GlobalSecret admin-user-token holds,
 	// readable by its owner only; kumactl on this machine finds it. "" = no file.
 	AdminTokenFile string
+	// AdminTokenKept is called when the file has been brought in line with the
+	// secret, or that was tried in vain; nil = nobody waits. It must not block.
+	AdminTokenKept func()
 	// Changed is called when signing keys or revocation lists changed: those of a
 	// mesh, or (mesh "") global ones, which may concern everybody. nil = nobody asks.
 	// It must not block.
@@ -45,6 +48,9 @@ func (f *Follower) batch(b store.Batch) {
 		}
 		if e.Key == adminToken() {
 			f.keepFile(e)
+			if f.AdminTokenKept != nil && e.Object != nil {
+				f.AdminTokenKept()
+			}
 		}
 		if mesh, ok := concerns(e.Key.Mesh, e.Key.Name); ok {
 			meshes[mesh] = true
