@@ -65,6 +65,9 @@ func startControlPlane(ctx context.Context, o options) (*controlPlane, error) {
 		"KUMA_DP_SERVER_PORT="+strconv.Itoa(p[2]), "KUMA_DIAGNOSTICS_SERVER_PORT="+strconv.Itoa(p[3]),
 		"KUMA_MONITORING_ASSIGNMENT_SERVER_PORT="+strconv.Itoa(p[4]), "KUMA_INTER_CP_SERVER_PORT="+strconv.Itoa(p[5]),
 		"KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT="+strconv.Itoa(p[6]))
+	if o.profiles != "" {
+		cp.cmd.Env = append(cp.cmd.Env, "KUMA_DIAGNOSTICS_DEBUG_ENDPOINTS=true")
+	}
 	start := time.Now()
 	if err := cp.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start kuma-cp: %w", err)

@@ -14,8 +14,12 @@ func fleetRun(ctx context.Context, o options, delta bool) error {
 	if delta {
 		form = "delta"
 	}
-	fmt.Printf("\n## Control plane: %d proxies, %d services, %d outbounds each, %s ADS, %s store\n",
-		o.proxies, o.services, o.outbound, form, o.store)
+	with := ""
+	if o.policies > 0 {
+		with = fmt.Sprintf(", %d policies", o.policies)
+	}
+	fmt.Printf("\n## Control plane: %d proxies, %d services, %d outbounds each%s, %s ADS, %s store\n",
+		o.proxies, o.services, o.outbound, with, form, o.store)
 	cp, err := startControlPlane(ctx, o)
 	if err != nil {
 		return err
@@ -23,45 +27,89 @@ func fleetRun(ctx context.Context, o options, delta bool) error {
 	defer cp.stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	for i := range o.policies {
+		if err := cp.send(http.MethodPut, fmt.Sprintf("/meshes/default/meshtimeouts/some-%d", i), timeout(
+			fmt.Sprintf("some-%d", i), "idleTimeout", time.Duration(i+1)*time.Minute,
+			map[string]any{"kind": "MeshSubset", "tags": map[string]any{"kuma.io/service": serviceName(i % o.services)}},
+		)); err != nil {
+			return err
+		}
+	}
 	f := newFleet(o, delta, cp.xds)
 	pid := cp.cmd.Process.Pid
+	profiles := profiler{folder: o.profiles, diag: cp.diag, form: form}
 
+	for _, phase := range []struct {
+		name string
+		run  func() error
+	}{
+		{"ramp", func() error { return f.ramp(ctx, pid) }},
+		{"endpoints", func() error { return f.endpointRounds(cp, pid) }},
+		{"policies", func() error { return f.policyRounds(cp, pid) }},
+	} {
+		if err := profiles.during(phase.name, phase.run); err != nil {
+			return err
+		}
+	}
+	f.idle(pid)
+	row("resident memory", fmt.Sprintf("%.0f MiB", resident(pid)), f.targets.memory)
+	row("streams that broke", fmt.Sprint(f.broken.Load()), "0")
+	if err := profiles.take("metrics", "/metrics"); err != nil {
+		return err
+	}
+	return profiles.take("memory", "/debug/pprof/heap?gc=1")
+}
+
+// ramp connects the fleet and waits until it is configured.
+func (f *fleet) ramp(ctx context.Context, pid int) error {
+	c := cpu(pid)
 	f.start(ctx)
 	opened := time.Now()
-	for f.done.Load() < int64(o.proxies) {
-		if time.Since(opened) > 2*time.Minute {
-			return fmt.Errorf("only %d of %d proxies are configured", f.done.Load(), o.proxies)
+	for f.done.Load() < int64(f.o.proxies) {
+		if time.Since(opened) > 3*time.Minute {
+			return fmt.Errorf("only %d of %d proxies are configured", f.done.Load(), f.o.proxies)
 		}
 		time.Sleep(time.Millisecond)
 	}
-	big := o.proxies >= 1000
-	row("last connection → every proxy configured", ms(time.Since(opened)), pick(big, "≤ 2 s", ""))
-	row("CPU of the ramp", ms(cpu(pid)), "")
+	row("last connection → every proxy configured", ms(time.Since(opened)), f.targets.configured)
+	row("CPU of the ramp", ms(cpu(pid)-c), "")
 	time.Sleep(3 * time.Second)
-
-	if err := f.endpointRounds(cp, pid, big); err != nil {
-		return err
-	}
-	if err := f.policyRounds(cp, pid, big); err != nil {
-		return err
-	}
-	c, t := cpu(pid), time.Now()
-	time.Sleep(o.idle)
-	row("CPU of one core without change", fmt.Sprintf("%.2f %%", 100*(cpu(pid)-c).Seconds()/time.Since(t).Seconds()), pick(big, "≤ 1 %", "≤ 0.3 %"))
-	row("resident memory", fmt.Sprintf("%.0f MiB", resident(pid)), pick(big, "≤ 250 MiB", "≤ 90 MiB"))
-	row("streams that broke", fmt.Sprint(f.broken.Load()), "0")
 	return nil
 }
 
-func pick(big bool, a, b string) string {
-	if big {
-		return a
+// flushed is how long the control plane takes at most to write down what proxies
+// accepted: its interval of 10 s and what the writing takes.
+const flushed = 13 * time.Second
+
+// idle lets nothing happen, once everything that happened before is written down.
+func (f *fleet) idle(pid int) {
+	time.Sleep(flushed)
+	c, t := cpu(pid), time.Now()
+	time.Sleep(f.o.idle)
+	row("CPU of one core without change", fmt.Sprintf("%.2f %%", 100*(cpu(pid)-c).Seconds()/time.Since(t).Seconds()), f.targets.idle)
+}
+
+// targets are the figures to reach with a number of proxies; "" = none is set.
+type targets struct {
+	configured, endpoint, endpointCPU, endpointBytes, policy, policyCPU, idle, memory string
+}
+
+func targetsOf(proxies int) targets {
+	switch {
+	case proxies >= 10_000:
+		return targets{configured: "≤ 60 s", endpoint: "p99 ≤ 500 ms", idle: "≤ 5 %", memory: "≤ 2048 MiB"}
+	case proxies >= 1000:
+		return targets{
+			configured: "≤ 2 s", endpoint: "≤ 30 ms / 150 ms", endpointCPU: "≤ 60 ms", endpointBytes: "≤ 60 kB",
+			policy: "≤ 400 ms / 1.5 s", policyCPU: "≤ 1.2 s", idle: "≤ 1 %", memory: "≤ 250 MiB",
+		}
+	default:
+		return targets{endpoint: "≤ 10 ms / 50 ms", policy: "≤ 20 ms", idle: "≤ 0.3 %", memory: "≤ 90 MiB"}
 	}
-	return b
 }
 
 // endpointRounds adds and removes endpoints of services.
-func (f *fleet) endpointRounds(cp *controlPlane, pid int, big bool) error {
+func (f *fleet) endpointRounds(cp *controlPlane, pid int) error {
 	var all []time.Duration
 	c, b := cpu(pid), f.bytes.Load()
 	for i := range f.o.rounds {
@@ -94,14 +142,14 @@ func (f *fleet) endpointRounds(cp *controlPlane, pid int, big bool) error {
 	}
 	slices.Sort(all)
 	n := f.o.rounds
-	row("endpoint written → a subscribed proxy has it, p50 / p99", ms(quantile(all, 0.5))+" / "+ms(quantile(all, 0.99)), pick(big, "≤ 30 ms / 150 ms", "≤ 10 ms / 50 ms"))
-	row("CPU for one endpoint added and removed", ms((cpu(pid)-c)/time.Duration(n)), pick(big, "≤ 60 ms", ""))
-	row("bytes sent for one endpoint added and removed", fmt.Sprintf("%.1f kB", float64(f.bytes.Load()-b)/float64(n)/1000), pick(big, "≤ 60 kB", ""))
+	row("endpoint written → a subscribed proxy has it, p50 / p99", ms(quantile(all, 0.5))+" / "+ms(quantile(all, 0.99)), f.targets.endpoint)
+	row("CPU for one endpoint added and removed", ms((cpu(pid)-c)/time.Duration(n)), f.targets.endpointCPU)
+	row("bytes sent for one endpoint added and removed", fmt.Sprintf("%.1f kB", float64(f.bytes.Load()-b)/float64(n)/1000), f.targets.endpointBytes)
 	return nil
 }
 
 // policyRounds changes a timeout of the whole mesh.
-func (f *fleet) policyRounds(cp *controlPlane, pid int, big bool) error {
+func (f *fleet) policyRounds(cp *controlPlane, pid int) error {
 	var all, last []time.Duration
 	c := cpu(pid)
 	for i := range f.o.rounds {
@@ -117,10 +165,7 @@ func (f *fleet) policyRounds(cp *controlPlane, pid int, big bool) error {
 			return true
 		})
 		start := time.Now()
-		policy := map[string]any{"type": "MeshTimeout", "mesh": "default", "name": "a-bench", "spec": map[string]any{
-			"targetRef": map[string]any{"kind": "Mesh"},
-			"to":        []any{map[string]any{"targetRef": map[string]any{"kind": "Mesh"}, "default": map[string]any{"connectionTimeout": d.String()}}},
-		}}
+		policy := timeout("a-bench", "connectionTimeout", d, map[string]any{"kind": "Mesh"})
 		if err := cp.send(http.MethodPut, "/meshes/default/meshtimeouts/a-bench", policy); err != nil {
 			return err
 		}
@@ -133,9 +178,17 @@ func (f *fleet) policyRounds(cp *controlPlane, pid int, big bool) error {
 	}
 	slices.Sort(all)
 	slices.Sort(last)
-	row("mesh-wide policy written → a proxy has it, p50 / last", ms(quantile(all, 0.5))+" / "+ms(quantile(last, 0.5)), pick(big, "≤ 400 ms / 1.5 s", "≤ 20 ms"))
-	row("CPU for one mesh-wide policy change", ms((cpu(pid)-c)/time.Duration(f.o.rounds)), pick(big, "≤ 1.2 s", ""))
+	row("mesh-wide policy written → a proxy has it, p50 / last", ms(quantile(all, 0.5))+" / "+ms(quantile(last, 0.5)), f.targets.policy)
+	row("CPU for one mesh-wide policy change", ms((cpu(pid)-c)/time.Duration(f.o.rounds)), f.targets.policyCPU)
 	return nil
+}
+
+// timeout is a MeshTimeout for the requests of some proxies.
+func timeout(name, field string, d time.Duration, proxies map[string]any) map[string]any {
+	return map[string]any{"type": "MeshTimeout", "mesh": "default", "name": name, "spec": map[string]any{
+		"targetRef": proxies,
+		"to":        []any{map[string]any{"targetRef": map[string]any{"kind": "Mesh"}, "default": map[string]any{field: d.String()}}},
+	}}
 }
 
 func quantile(sorted []time.Duration, q float64) time.Duration {

@@ -4,6 +4,8 @@
 //
 //	go run ./bench                      # everything
 //	go run ./bench -only fleet -proxies 100 -services 20 -outbounds 5
+//	go run ./bench -only fleet -policies 1000
+//	go run ./bench -only fleet -form delta -proxies 10000 -services 1000 -ramp 2m -rounds 3
 //	go run ./bench -only start
 package main
 
@@ -20,8 +22,10 @@ import (
 )
 
 type options struct {
-	bin, only, store            string
+	bin, only, store, form      string
+	profiles                    string
 	proxies, services, outbound int
+	policies                    int
 	ramp, idle                  time.Duration
 	rounds                      int
 }
@@ -31,9 +35,12 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "folder with kuma-cp, kuma-dp, kumactl and envoy")
 	flag.StringVar(&o.only, "only", "", "fleet, start or go; empty = all")
 	flag.StringVar(&o.store, "store", "sqlite", "store of the control plane: sqlite or memory")
+	flag.StringVar(&o.form, "form", "", "form of ADS: delta or sotw; empty = first one, then the other")
 	flag.IntVar(&o.proxies, "proxies", 1000, "simulated proxies")
 	flag.IntVar(&o.services, "services", 100, "services that they form")
 	flag.IntVar(&o.outbound, "outbounds", 10, "outbounds of each proxy")
+	flag.IntVar(&o.policies, "policies", 0, "further policies in the mesh, each for the proxies of one service")
+	flag.StringVar(&o.profiles, "profiles", "", "folder for profiles of the control plane: CPU of each phase, memory at the end")
 	flag.DurationVar(&o.ramp, "ramp", 20*time.Second, "time over which the proxies connect")
 	flag.DurationVar(&o.idle, "idle", 15*time.Second, "time over which the idle cost is measured")
 	flag.IntVar(&o.rounds, "rounds", 10, "changes of each sort")
@@ -60,6 +67,9 @@ func run(ctx context.Context, o options) error {
 	}
 	if o.only == "" || o.only == "fleet" {
 		for _, delta := range []bool{true, false} {
+			if skip := map[bool]string{true: "sotw", false: "delta"}; o.form == skip[delta] {
+				continue
+			}
 			if err := fleetRun(ctx, o, delta); err != nil {
 				return err
 			}

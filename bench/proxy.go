@@ -44,6 +44,7 @@ type simulated struct {
 // fleet is all simulated proxies with what they wait for.
 type fleet struct {
 	o       options
+	targets targets
 	delta   bool
 	target  string
 	proxies []*simulated
@@ -59,7 +60,7 @@ type fleet struct {
 func serviceName(i int) string { return fmt.Sprintf("svc-%d", i) }
 
 func newFleet(o options, delta bool, target string) *fleet {
-	f := &fleet{o: o, delta: delta, target: target, arrivals: map[int]time.Time{}}
+	f := &fleet{o: o, targets: targetsOf(o.proxies), delta: delta, target: target, arrivals: map[int]time.Time{}}
 	for i := range o.proxies {
 		f.proxies = append(f.proxies, &simulated{fleet: f, index: i, timeouts: map[string]time.Duration{}, endpoints: map[string]map[string]bool{}})
 	}

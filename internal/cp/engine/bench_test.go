@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/model"
 )
 
 // populated is a world with n connected proxies of n/10 services, 10 outbounds each.
@@ -28,6 +31,47 @@ func populated(b *testing.B, n int) *world {
 func BenchmarkEndpoint1000(b *testing.B)   { benchEndpoint(b, 1000) }
 func BenchmarkEndpoint10000(b *testing.B)  { benchEndpoint(b, 10_000) }
 func BenchmarkMeshPolicy1000(b *testing.B) { benchPolicy(b, 1000) }
+
+// BenchmarkPolicies1000 changes one of 1,000 policies in a mesh of 1,000 proxies, ten
+// of which select each proxy: one for the whole mesh, or one for the ten proxies of
+// a service.
+func BenchmarkPolicies1000(b *testing.B) {
+	const n = 1000
+	w := populated(b, n)
+	for i := range n {
+		w.put(timeoutOf(b, fmt.Sprint("some-", i), fmt.Sprint("svc-", i%(n/10)), time.Duration(i+1)*time.Minute))
+	}
+	w.settle()
+	for _, bench := range []struct {
+		name   string
+		change func(i int) *model.Object
+	}{
+		{"mesh", func(i int) *model.Object { return timeout(b, "all", (time.Duration(i%50+1) * time.Second).String()) }},
+		{"service", func(i int) *model.Object {
+			return timeoutOf(b, "some-7", "svc-7", time.Duration(i%50+1)*time.Hour)
+		}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				w.put(bench.change(i))
+				w.settle()
+			}
+		})
+	}
+}
+
+// timeoutOf is a MeshTimeout for the requests of one service's proxies.
+func timeoutOf(b *testing.B, name, service string, idle time.Duration) *model.Object {
+	b.Helper()
+	o, err := catalog.Decode(fmt.Appendf(nil, `{"type": "MeshTimeout", "mesh": "default", "name": %q, "spec": {
+		"targetRef": {"kind": "MeshSubset", "tags": {"kuma.io/service": %q}},
+		"to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": %q}}]}}`, name, service, idle))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return o
+}
 
 // benchEndpoint adds and removes an endpoint of a service; nobody is rebuilt.
 func benchEndpoint(b *testing.B, n int) {

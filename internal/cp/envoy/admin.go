@@ -29,28 +29,35 @@ func addAdmin(l *list, p *ir.Proxy) error {
 	if a == nil {
 		return nil
 	}
-	l.add(originAdmin, xds.Cluster, adminName, utilityCluster(adminName, socketAddress(a.Address, a.Port)))
-	ready := adminName
+	to := func(name string, port uint32) error {
+		return l.share(originAdmin, xds.Cluster, name,
+			func() (message, error) { return utilityCluster(name, socketAddress(a.Address, port)), nil }, name, a.Address, port)
+	}
+	if err := to(adminName, a.Port); err != nil {
+		return err
+	}
 	if a.ReadinessPort != 0 {
-		ready = readinessName
-		l.add(originAdmin, xds.Cluster, readinessName, utilityCluster(readinessName, socketAddress(a.Address, a.ReadinessPort)))
+		if err := to(readinessName, a.ReadinessPort); err != nil {
+			return err
+		}
 	}
 	if a.ListenAddress == "" {
 		return nil
 	}
-	msg, err := adminListener(p, ready)
-	if err != nil {
+	if err := l.share(originAdmin, xds.Listener, adminName, func() (message, error) { return adminListener(a, p.IPv6) }, a, p.IPv6); err != nil {
 		return fmt.Errorf("admin listener: %w", err)
 	}
-	l.add(originAdmin, xds.Listener, adminName, msg)
 	return nil
 }
 
-func adminListener(p *ir.Proxy, ready string) (*listener.Listener, error) {
-	a := p.Admin
+func adminListener(a *ir.Admin, ipv6 bool) (*listener.Listener, error) {
+	ready := adminName
+	if a.ReadinessPort != 0 {
+		ready = readinessName
+	}
 	out := newListener(adminName, a.ListenAddress, a.Port, core.TrafficDirection_INBOUND)
 	toReady := prefixRoute(readyPath, ready, readyPath)
-	plain, err := utilityChain(adminName, p.IPv6, toReady)
+	plain, err := utilityChain(adminName, ipv6, toReady)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +70,7 @@ func adminListener(p *ir.Proxy, ready string) (*listener.Listener, error) {
 	if len(a.CertPEM) == 0 || len(a.KeyPEM) == 0 || len(a.CAPEM) == 0 {
 		return out, nil // without certificates nobody gets further than /ready
 	}
-	full, err := utilityChain(adminName, p.IPv6, toReady, prefixRoute("/", adminName, "/"))
+	full, err := utilityChain(adminName, ipv6, toReady, prefixRoute("/", adminName, "/"))
 	if err != nil {
 		return nil, err
 	}

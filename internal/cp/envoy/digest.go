@@ -28,7 +28,8 @@ func digest(buf []byte, values ...any) (model.Hash, []byte) {
 	buf = buf[:0]
 	for _, x := range values {
 		v := reflect.ValueOf(x)
-		buf = digesterOf(v.Type())(buf, v)
+		// What is made from a type is not what is made from another with equal fields.
+		buf = digesterOf(v.Type())(appendText(buf, v.Type().String()), v)
 	}
 	return model.HashOf(buf), buf
 }
@@ -102,6 +103,14 @@ func pointerDigester(elem reflect.Type) digester {
 }
 
 func sliceDigester(elem reflect.Type) digester {
+	if elem.Kind() == reflect.Uint8 { // certificates
+		return func(b []byte, v reflect.Value) []byte {
+			if v.IsNil() {
+				return append(b, 0)
+			}
+			return append(binary.AppendUvarint(b, uint64(v.Len())+1), v.Bytes()...)
+		}
+	}
 	of := partOf(elem)
 	return func(b []byte, v reflect.Value) []byte {
 		if v.IsNil() { // is not an empty list: "nothing said" and "none" may differ

@@ -49,26 +49,27 @@ func portListener(name string, p *ir.Listener, direction core.TrafficDirection) 
 }
 
 func addInbounds(l *list, p *ir.Proxy) error {
+	logs := logSocket(p)
 	for _, in := range p.Inbounds {
-		c, err := clusterOf(&in.Local)
+		err := l.share(originInbound, xds.Cluster, in.Local.Name, func() (message, error) { return clusterOf(&in.Local) }, &in.Local)
 		if err != nil {
 			return err
 		}
-		l.add(originInbound, xds.Cluster, in.Local.Name, c)
-		msg, err := inboundListener(p, in)
+		name := "inbound:" + hostPort(in.Address, in.Port)
+		err = l.share(originInbound, xds.Listener, name, func() (message, error) { return inboundListener(name, in, p.InternalCIDRs, logs) }, in, p.InternalCIDRs, logs)
 		if err != nil {
 			return fmt.Errorf("inbound %s: %w", hostPort(in.Address, in.Port), err)
 		}
-		l.add(originInbound, xds.Listener, msg.Name, msg)
 	}
 	return nil
 }
 
-func inboundListener(p *ir.Proxy, in *ir.Inbound) (*listener.Listener, error) {
-	name := "inbound:" + hostPort(in.Address, in.Port)
+// inboundListener serves an inbound; cidrs are the mesh's own addresses, logs is
+// the socket of kuma-dp.
+func inboundListener(name string, in *ir.Inbound, cidrs []string, logs string) (*listener.Listener, error) {
 	out := portListener(name, &in.Listener, core.TrafficDirection_INBOUND)
 	for _, kind := range inboundChains(in.TLS) {
-		chain, err := inboundChain(p, in, name, kind.secured)
+		chain, err := inboundChain(in, name, kind.secured, cidrs, logs)
 		if err != nil {
 			return nil, err
 		}
@@ -122,9 +123,9 @@ func inboundChains(t *ir.ServerTLS) []chainKind {
 	}
 }
 
-func inboundChain(p *ir.Proxy, in *ir.Inbound, name string, secured bool) (*listener.FilterChain, error) {
+func inboundChain(in *ir.Inbound, name string, secured bool, cidrs []string, logs string) (*listener.FilterChain, error) {
 	stat := fmt.Sprintf("localhost_%d", in.WorkloadPort)
-	s := side{inbound: true, stat: stat, route: "inbound:" + in.Service, host: in.Service, cidrs: p.InternalCIDRs, logs: logSocket(p)}
+	s := side{inbound: true, stat: stat, route: "inbound:" + in.Service, host: in.Service, cidrs: cidrs, logs: logs}
 	access := in.Access
 	if !secured {
 		access = nil
