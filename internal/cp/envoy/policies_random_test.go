@@ -318,7 +318,7 @@ func TestSplitPolicies(t *testing.T) {
 		case "MeshProxyPatch":
 			continue // has no items
 		}
-		for _, o := range randomPolicies(t, r, p, 12) {
+		for _, o := range randomPolicies(t, r, p, 80) {
 			for _, list := range []string{"to", "from"} {
 				weak, strong, ok := split(t, o, list, r)
 				if !ok {
