@@ -44,7 +44,6 @@ func TestPolicies(t *testing.T) {
 		{"Passthrough", testPassthrough},
 		{"ProxyPatch", testProxyPatch},
 		{"RateLimit", testRateLimit},
-		{"RealServices", testRealServices},
 		{"Retry", testRetry},
 		{"RetryGRPC", testRetryGRPC},
 		{"TCPRoute", testTCPRoute},

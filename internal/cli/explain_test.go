@@ -23,7 +23,7 @@ func TestExplain(t *testing.T) {
 		t.Fatal("there is no example in the page")
 	}
 	k.stdin = string(example[1])
-	k.run(t, "apply", "-f", "-").want(t, 0, "", "")
+	k.run(t, "apply", "-f", "-").want(t, 0, "", `no MeshService "orders"`)
 	k.stdin = ""
 	cp.until(t, func() bool {
 		return strings.Contains(k.run(t, "explain", "dataplane", "api-1", "--mesh", "shop").out, "api-from-web")

@@ -92,7 +92,11 @@ func (a *App) inspectDataplane(out *format) *cobra.Command {
 			}
 			path := client.Path(kinds.Dataplane, mesh, args[0]) + page
 			if d.what == "policies" {
-				return a.inspectMatched(cmd.Context(), path, *out)
+				if err := a.inspectMatched(cmd.Context(), path, *out); err != nil {
+					return err
+				}
+				a.warnOf(cmd.Context(), client.Path(kinds.Dataplane, mesh, args[0])+"/_findings")
+				return nil
 			}
 			return a.raw(cmd.Context(), path, query)
 		},

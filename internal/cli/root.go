@@ -65,7 +65,7 @@ func Command(a *App) *cobra.Command {
 	root.SetErr(a.Err)
 	root.AddCommand(a.configCommand(), a.getCommand(), a.applyCommand(), a.deleteCommand(), a.inspectCommand(), a.explainCommand(),
 		a.exportCommand(), a.generateCommand(), a.completionCommand(), a.versionCommand(),
-		a.installCommand(), a.uninstallCommand(), a.renderCommand())
+		a.installCommand(), a.uninstallCommand(), a.renderCommand(), a.analyzeCommand())
 	return root
 }
 
@@ -119,7 +119,14 @@ func Main(ctx context.Context, a *App, args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(a.Err, "Error: %s\n", strings.TrimRight(err.Error(), "\n"))
+	text := strings.TrimRight(err.Error(), "\n")
+	if text != "" {
+		fmt.Fprintf(a.Err, "Error: %s\n", text)
+	}
+	var code *exitCode
+	if errors.As(err, &code) {
+		return code.code
+	}
 	return 1
 }
 

@@ -129,7 +129,7 @@ func TestKumactlCarriesNoControlPlane(t *testing.T) {
 	}
 	var pure []string
 	for _, name := range []string{
-		"admit", "build", "defaults", "envoy", "explain", "inspect", "preview", "services", "state", "store", "view", "vip", "whatif", "xds",
+		"admit", "build", "defaults", "envoy", "explain", "findings", "inspect", "preview", "services", "state", "store", "view", "vip", "whatif", "xds",
 	} {
 		pure = append(pure, "weft/internal/cp/"+name)
 	}

@@ -70,29 +70,10 @@ func (x *backends) Resolve(ref policy.BackendRef, from policy.Source) (policy.Ba
 	if t == nil {
 		return policy.Backend{}, false
 	}
-	real := ref.Kind == policy.RefMeshExternalService || ref.Kind == policy.RefMeshMultiZoneService ||
-		(ref.Kind == policy.RefMeshService && ref.Port != nil)
-	if !real {
+	if !ref.Real() {
 		return backendOf(x.keep(t.Service(x.b.in.ID.Mesh, ref.Name)), ref.Tags), true
 	}
-	var r *view.Resource
-	if len(ref.Labels) > 0 {
-		r = t.ByLabels(ref.Kind, ref.Labels)
-	} else {
-		ns := ref.Namespace
-		if ns == "" {
-			ns = from.Namespace
-		}
-		r = t.ByName(ref.Kind, ref.Name, ns, from.Zone)
-	}
-	if r == nil {
-		return policy.Backend{}, false
-	}
-	var port uint32
-	if ref.Port != nil && ref.Kind != policy.RefMeshExternalService {
-		port = *ref.Port
-	}
-	d := r.Port(port)
+	_, d := t.Backend(ref, from)
 	if d == nil {
 		return policy.Backend{}, false
 	}

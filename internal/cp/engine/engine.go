@@ -276,11 +276,16 @@ func (e *Engine) Settled(ctx context.Context, rev uint64) error {
 // Preview builds a proxy from the tables given, which may differ from the
 // current ones ("what if"). It returns false if the tables do not hold it.
 func (e *Engine) Preview(t model.Tables, key model.Key, md view.Metadata) (*preview.Preview, bool, error) {
+	return preview.Of(e.View(t, key.Mesh), e.Kinds(key.Kind), key.Name, md, e.make)
+}
+
+// View returns the view of a mesh for the tables given, which may differ from the
+// current ones.
+func (e *Engine) View(t model.Tables, mesh string) *view.Mesh {
 	if e.Actual != nil {
 		t = e.Actual(t)
 	}
-	v := e.mesh(key.Mesh).current().Next(t)
-	return preview.Of(v, e.Kinds(key.Kind), key.Name, md, e.make)
+	return e.mesh(mesh).current().Next(t)
 }
 
 // Metadata returns what a connected proxy told about itself.

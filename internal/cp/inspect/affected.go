@@ -19,7 +19,7 @@ import (
 //     the proxies that their selectors select;
 //   - services concern their members, gateways and their routes the gateways.
 func Affected(ps []*policy.Policy, t model.Tables, o *model.Object) (dps []*model.Object, ok bool) {
-	concerns := concernOf(ps, t, o)
+	concerns := Concern(ps, t, o)
 	if concerns == nil {
 		return nil, false
 	}
@@ -31,9 +31,9 @@ func Affected(ps []*policy.Policy, t model.Tables, o *model.Object) (dps []*mode
 	return dps, true
 }
 
-// concernOf returns the question whether an object concerns a Dataplane, nil if
+// Concern returns the question whether an object concerns a Dataplane, nil if
 // it makes no sense for the kind.
-func concernOf(ps []*policy.Policy, t model.Tables, o *model.Object) func(dp *model.Object) bool {
+func Concern(ps []*policy.Policy, t model.Tables, o *model.Object) func(dp *model.Object) bool {
 	if info := o.Kind.Policy; info != nil && info.TargetRef {
 		return byTargetRef(ps, t, o)
 	}

@@ -106,7 +106,7 @@ func (s *Server) put(k *model.Kind) handler {
 		}
 		for range putAttempts {
 			var rep *reply
-			if rep, err = s.write1(c.Context(), d); !errors.Is(err, store.ErrConflict) {
+			if rep, err = s.write1(c, d); !errors.Is(err, store.ErrConflict) {
 				return rep, err
 			}
 		}
@@ -148,7 +148,8 @@ func (d *draft) decode(k *model.Kind, body []byte) error {
 }
 
 // write1 tries once to create or update.
-func (s *Server) write1(ctx context.Context, d draft) (*reply, error) {
+func (s *Server) write1(c *call, d draft) (*reply, error) {
+	ctx := c.Context()
 	prior, err := s.Store.Get(ctx, d.key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("look up %s: %w", d.key, err)
@@ -161,15 +162,16 @@ func (s *Server) write1(ctx context.Context, d draft) (*reply, error) {
 	if err != nil || len(d.misnamed) > 0 {
 		return nil, d.refused(title, err)
 	}
+	var stored *model.Object
 	if prior == nil {
-		err = s.create(ctx, admitted)
+		stored, err = s.create(ctx, admitted)
 	} else {
-		err = s.update(ctx, admitted, prior)
+		stored, err = s.update(ctx, admitted, prior)
 	}
 	if err != nil {
 		return nil, withTitle(title, err)
 	}
-	rep := &reply{value: warned{warnings}}
+	rep := &reply{value: warned{s.warn(ctx, c.user, stored, warnings)}}
 	if prior == nil {
 		rep.status = http.StatusCreated
 	}
@@ -193,37 +195,37 @@ func (d *draft) refused(title string, err error) error {
 	return err
 }
 
-func (s *Server) create(ctx context.Context, o *model.Object) error {
-	_, err := s.Store.Create(ctx, o)
+func (s *Server) create(ctx context.Context, o *model.Object) (*model.Object, error) {
+	stored, err := s.Store.Create(ctx, o)
 	if errors.Is(err, store.ErrExists) { // somebody was faster: update it
-		return fmt.Errorf("%w: %w", store.ErrConflict, err)
+		return nil, fmt.Errorf("%w: %w", store.ErrConflict, err)
 	}
 	if err != nil {
-		return fmt.Errorf("create %s: %w", o.Key(), err)
+		return nil, fmt.Errorf("create %s: %w", o.Key(), err)
 	}
 	if o.Kind == kinds.Mesh {
 		if err := s.MeshCreated(ctx, o); err != nil {
-			return fmt.Errorf("give mesh %q what it starts with: %w", o.Meta.Name, err)
+			return nil, fmt.Errorf("give mesh %q what it starts with: %w", o.Meta.Name, err)
 		}
 	}
-	return nil
+	return stored, nil
 }
 
-func (s *Server) update(ctx context.Context, o, prior *model.Object) error {
+func (s *Server) update(ctx context.Context, o, prior *model.Object) (*model.Object, error) {
 	o.Meta.Version = prior.Meta.Version
-	_, err := s.Store.Update(ctx, o)
+	stored, err := s.Store.Update(ctx, o)
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("%w: %w", store.ErrConflict, err)
+		return nil, fmt.Errorf("%w: %w", store.ErrConflict, err)
 	}
 	if err != nil {
-		return fmt.Errorf("update %s: %w", o.Key(), err)
+		return nil, fmt.Errorf("update %s: %w", o.Key(), err)
 	}
 	if o.Kind == kinds.Mesh && s.MeshUpdated != nil {
 		if err := s.MeshUpdated(ctx, o); err != nil {
-			return fmt.Errorf("give mesh %q what it needs: %w", o.Meta.Name, err)
+			return nil, fmt.Errorf("give mesh %q what it needs: %w", o.Meta.Name, err)
 		}
 	}
-	return nil
+	return stored, nil
 }
 
 // warned is the body of a successful write.

@@ -49,6 +49,8 @@ type Gate interface {
 // Previewer says how a proxy would be configured. *engine.Engine is one.
 type Previewer interface {
 	Preview(t model.Tables, key model.Key, md view.Metadata) (*preview.Preview, bool, error)
+	// View returns the view of a mesh for the tables given.
+	View(t model.Tables, mesh string) *view.Mesh
 }
 
 // Admin asks the administration of Envoys. *envoyadmin.Client is one.

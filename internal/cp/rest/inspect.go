@@ -38,6 +38,7 @@ func (s *Server) inspectRoutes() {
 	add("/meshes/{mesh}/dataplanes/{name}/_intent", "Failed to inspect proxy config", s.intent)
 	s.legacyInspectRoutes(add)
 	s.explainRoutes()
+	s.findingRoutes()
 }
 
 // found returns the object that the path names, if the user may see it.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"weft/internal/cp/findings"
 	"weft/internal/cp/inspect"
 	"weft/internal/cp/preview"
 	"weft/internal/cp/view"
@@ -119,9 +120,14 @@ func (s *Server) intent(c *call) (*reply, error) {
 	for _, w := range p.Proxy.Warnings {
 		warnings = append(warnings, inspect.Plain(ir.Warning{Kind: w.Kind, Name: w.Name, Message: w.Message}))
 	}
+	list, err := s.findingsOf(c, key)
+	if err != nil {
+		return nil, err
+	}
 	return ok(struct {
-		Connected bool  `json:"connected"`
-		Intent    any   `json:"intent"`
-		Warnings  []any `json:"warnings"`
-	}{online, inspect.Plain(&bare), warnings}), nil
+		Connected bool               `json:"connected"`
+		Intent    any                `json:"intent"`
+		Warnings  []any              `json:"warnings"`
+		Findings  []findings.Finding `json:"findings"`
+	}{online, inspect.Plain(&bare), warnings, list}), nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
+	"weft/internal/mesh/policy"
 )
 
 // Destination is something that proxies may send traffic to, without its
@@ -122,6 +123,48 @@ func (t *Destinations) Service(mesh, name string) *Destination {
 
 // Resource returns the destination with that key, or nil.
 func (t *Destinations) Resource(key ir.DestKey) *Destination { return t.byKey[key] }
+
+// Has tells whether proxies, or an ExternalService, offer the service known by
+// its tag.
+func (t *Destinations) Has(service string) bool { return t.services[service] != nil }
+
+// Backend returns the resource, and its port, that a reference to a real backend
+// names; nil if there is none. from is the object that it stands in.
+func (t *Destinations) Backend(ref policy.BackendRef, from policy.Source) (*Resource, *Destination) {
+	var r *Resource
+	if len(ref.Labels) > 0 {
+		r = t.ByLabels(ref.Kind, ref.Labels)
+	} else {
+		ns := ref.Namespace
+		if ns == "" {
+			ns = from.Namespace
+		}
+		r = t.ByName(ref.Kind, ref.Name, ns, from.Zone)
+	}
+	if r == nil {
+		return nil, nil
+	}
+	var port uint32
+	if ref.Port != nil && ref.Kind != policy.RefMeshExternalService {
+		port = *ref.Port
+	}
+	return r, r.Port(port)
+}
+
+// All returns all destinations: services known by their tag, then resources port
+// by port, each sorted.
+func (t *Destinations) All() []*Destination {
+	out := make([]*Destination, 0, len(t.services)+len(t.byKey))
+	for _, name := range slices.Sorted(maps.Keys(t.services)) {
+		out = append(out, t.services[name])
+	}
+	for _, kind := range slices.Sorted(maps.Keys(t.resources)) {
+		for _, r := range t.resources[kind] {
+			out = append(out, r.Ports...)
+		}
+	}
+	return out
+}
 
 // ByName returns the resource with that display name in the zone and namespace,
 // or nil. Objects that carry no zone (written for all zones) match any.

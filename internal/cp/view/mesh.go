@@ -70,6 +70,24 @@ func NewMesh(name string, s Settings) *Mesh {
 // Exists tells whether there is a Mesh object.
 func (m *Mesh) Exists() bool { return m.exists }
 
+// Destinations returns what the proxies of the mesh may send to.
+func (m *Mesh) Destinations() *Destinations { return m.dests }
+
+// Facts returns what proxies depend on of the Mesh object.
+func (m *Mesh) Facts() *MeshFacts { return m.mesh }
+
+// Exclusive tells whether services are known as resources only.
+func (m *Mesh) Exclusive() bool { return m.mode == kinds.MeshServicesExclusive }
+
+// Policies returns the targetRef policies of the mesh.
+func (m *Mesh) Policies() *policy.Indexes { return m.policies }
+
+// Older returns the older policies of the mesh.
+func (m *Mesh) Older() *legacy.Set { return m.legacy }
+
+// Memo returns what merged policies are remembered in.
+func (m *Mesh) Memo() *policy.Memo { return m.memo }
+
 // ConfigHash covers everything but endpoints and the proxies' own objects: if it
 // is equal in two views, only proxies whose own object changed can differ.
 func (m *Mesh) ConfigHash() model.Hash { return m.configHash }

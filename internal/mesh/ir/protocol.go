@@ -1,6 +1,10 @@
 package ir
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // stacks lists for each protocol what it is built on, itself first.
 var stacks = map[Protocol][]Protocol{
@@ -13,6 +17,12 @@ var stacks = map[Protocol][]Protocol{
 	ProtocolTLS: {ProtocolTCP},
 	ProtocolTCP: {ProtocolTCP},
 }
+
+// Protocols are all that there are.
+func Protocols() []Protocol { return slices.Sorted(maps.Keys(stacks)) }
+
+// HTTPProtocols are those in which proxies see requests.
+func HTTPProtocols() []Protocol { return []Protocol{ProtocolHTTP, ProtocolHTTP2, ProtocolGRPC} }
 
 // ParseProtocol returns the protocol of that name in any case; ProtocolUnknown
 // for an empty or unknown name.

@@ -99,10 +99,7 @@ type Patch struct {
 	// Value is the resource or filter as JSON, JSONPatch an RFC 6902 document; one of both.
 	Value     json.RawMessage
 	JSONPatch json.RawMessage
-	// Added is the origin that later patches know an added resource by; "" = the
-	// usual one.
-	Added  string
-	Origin Origin
+	Origin    Origin
 }
 
 // PatchMatch selects what a patch applies to; empty fields match all.

@@ -127,6 +127,16 @@ type Def[C any] struct {
 	// Permits tells whether a conf of from lets clients connect. Only the kind
 	// that decides about it has it; see Permissions.
 	Permits func(c *C) bool
+
+	// What follows is for findings about objects, not for configurations.
+
+	// Backends returns the backends that a conf names.
+	Backends func(c *C) []PlacedBackend
+	// Takes are the protocols for one of which the kind takes all traffic that it
+	// acts on, whatever is spoken.
+	Takes []ir.Protocol
+	// OnlyMTLS: the kind has an effect only in meshes with mutual TLS.
+	OnlyMTLS bool
 }
 
 // Contribution is one conf that takes part in a merge.
@@ -156,6 +166,8 @@ type TagMatch struct {
 type Policy struct {
 	Kind    *model.Kind
 	Targets Targets
+	// OnlyMTLS: the kind has an effect only in meshes with mutual TLS.
+	OnlyMTLS bool
 
 	parts       func(spec any) parts
 	lists       []List
@@ -167,6 +179,8 @@ type Policy struct {
 	merge       func(cs []contribution) any
 	patches     func(c any) []PlacedPatch
 	permits     func(c any) bool
+	backends    func(c any) []PlacedBackend
+	takes       []ir.Protocol
 	none        any // a nil *C
 	hooks       hooks
 }
@@ -211,8 +225,8 @@ type hooks struct {
 func Define[C any](d Def[C]) *Policy {
 	k := d.Kind
 	p := &Policy{
-		Kind: &k, Targets: d.Targets, lists: d.Lists,
-		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, inline: d.Inline, fits: d.Fits,
+		Kind: &k, Targets: d.Targets, OnlyMTLS: d.OnlyMTLS, lists: d.Lists,
+		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, inline: d.Inline, fits: d.Fits, takes: d.Takes,
 		parts: func(spec any) parts { return erase(d.Parts(spec)) },
 		merge: d.eraseMerge(), none: (*C)(nil), hooks: d.eraseHooks(),
 	}
@@ -221,6 +235,9 @@ func Define[C any](d Def[C]) *Policy {
 	}
 	if f := d.Permits; f != nil {
 		p.permits = func(c any) bool { return f(c.(*C)) }
+	}
+	if f := d.Backends; f != nil {
+		p.backends = func(c any) []PlacedBackend { return f(c.(*C)) }
 	}
 	k.Scope, k.Shape = model.InMesh, model.SpecBlock
 	k.Flow = model.BothWays

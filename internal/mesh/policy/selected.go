@@ -27,3 +27,22 @@ func (m *Matched) Selecting() []Selecting {
 	}
 	return out
 }
+
+// Ports returns the inbounds that a policy object selects.
+func (m *Matched) Ports(o *model.Object) []Port {
+	var out []Port
+	for _, mt := range m.list {
+		if mt.policy.Kind != o.Kind {
+			continue
+		}
+		for _, s := range mt.sel {
+			if s.row.Meta.Name != o.Meta.Name || m.facts.Gateway == BuiltinGateway {
+				continue
+			}
+			for _, i := range s.ports {
+				out = append(out, m.facts.Ports[i])
+			}
+		}
+	}
+	return out
+}

@@ -85,6 +85,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Lists:    []policy.List{policy.ListTo, policy.ListFrom},
 	Validate: validate,
 	Clients:  clients,
+	Fits:     func(_ string, p ir.Protocol) bool { return p.HTTPLike() },
 })
 
 // validate reports under the names that clients of the API know, which put the

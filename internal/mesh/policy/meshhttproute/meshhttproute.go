@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"strings"
 
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
 )
@@ -207,7 +208,27 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Merge:    merge,
 	Absent:   true,
 	Shape:    shape,
+	Backends: backendsOf,
+	Takes:    ir.HTTPProtocols(),
 })
+
+// backendsOf returns where the rules send requests and copies.
+func backendsOf(c *Conf) []policy.PlacedBackend {
+	var out []policy.PlacedBackend
+	for i := range c.Rules {
+		d := &c.Rules[i].Default
+		for j, ref := range d.BackendRefs {
+			out = append(out, policy.PlacedBackend{Path: []any{"rules", i, "default", "backendRefs", j}, Ref: ref})
+		}
+		for j := range d.Filters {
+			if m := d.Filters[j].RequestMirror; m != nil {
+				at := []any{"rules", i, "default", "filters", j, "requestMirror", "backendRef"}
+				out = append(out, policy.PlacedBackend{Path: at, Ref: m.BackendRef, Copy: true})
+			}
+		}
+	}
+	return out
+}
 
 // Target returns the top level, for policies that name the route.
 func (s *Spec) Target() *policy.TargetRef { return s.TargetRef }

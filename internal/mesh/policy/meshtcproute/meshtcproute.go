@@ -76,6 +76,15 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Merge:    merge,
 	Absent:   true,
 	Shape:    shape,
+	Backends: func(c *Conf) []policy.PlacedBackend {
+		var out []policy.PlacedBackend
+		for i := range c.rules {
+			for j, ref := range c.rules[i].Default.BackendRefs {
+				out = append(out, policy.PlacedBackend{Path: []any{"rules", i, "default", "backendRefs", j}, Ref: ref})
+			}
+		}
+		return out
+	},
 })
 
 func (t *To) conf() Conf {

@@ -58,6 +58,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Validate:    validate,
 	Warn:        warn,
 	Inbound:     inbound,
+	OnlyMTLS:    true,
 	// What a proxy says for its inbounds it also speaks as a client: versions and
 	// ciphers have to suit both sides, so they are set for a whole mesh.
 	ClusterFromInbounds: true,

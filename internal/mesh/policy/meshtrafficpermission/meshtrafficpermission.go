@@ -63,9 +63,10 @@ var Policy = policy.Define(policy.Def[Conf]{
 			v.At("action").Add("is missing: use %s, %s or %s", Allow, Deny, AllowWithShadowDeny)
 		}
 	},
-	Permits: func(c *Conf) bool { return c.Action == Allow || c.Action == AllowWithShadowDeny },
-	Absent:  true,
-	Clients: clients,
+	Permits:  func(c *Conf) bool { return c.Action == Allow || c.Action == AllowWithShadowDeny },
+	Absent:   true,
+	Clients:  clients,
+	OnlyMTLS: true,
 })
 
 // clients decides who may connect to an inbound. Where no policy of this kind
