@@ -1,6 +1,6 @@
 // Command bench prints the figures of the project: the control plane with many
-// simulated proxies in both forms of ADS, start-up times and sizes, and the Go
-// benchmarks of the hot packages. It starts what it measures itself, on loopback.
+// simulated proxies in both forms of ADS, start-up times and sizes, hosts with the
+// transparent proxy (as root), and the Go benchmarks of the hot packages. It starts what it measures itself, on loopback.
 //
 //	go run ./bench                      # everything
 //	go run ./bench -only fleet -proxies 100 -services 20 -outbounds 5
@@ -33,7 +33,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder with kuma-cp, kuma-dp, kumactl and envoy")
-	flag.StringVar(&o.only, "only", "", "fleet, start or go; empty = all")
+	flag.StringVar(&o.only, "only", "", "fleet, start, hosts or go; empty = all")
 	flag.StringVar(&o.store, "store", "sqlite", "store of the control plane: sqlite or memory")
 	flag.StringVar(&o.form, "form", "", "form of ADS: delta or sotw; empty = first one, then the other")
 	flag.IntVar(&o.proxies, "proxies", 1000, "simulated proxies")
@@ -73,6 +73,11 @@ func run(ctx context.Context, o options) error {
 			if err := fleetRun(ctx, o, delta); err != nil {
 				return err
 			}
+		}
+	}
+	if o.only == "" || o.only == "hosts" {
+		if err := hosts(ctx); err != nil {
+			return err
 		}
 	}
 	if o.only == "" || o.only == "go" {

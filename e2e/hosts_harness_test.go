@@ -304,11 +304,17 @@ func (p *hostProxy) awaitReady(t testing.TB) {
 // stat returns the value of one of Envoy's statistics.
 func (p *hostProxy) stat(t testing.TB, name string) int {
 	t.Helper()
-	text, err := p.host.fetch(proxyUser, "http://127.0.0.1:9901/stats?usedonly&filter=^"+strings.NewReplacer(".", "%5C.", ":", "%3A").Replace(name)+"$")
+	n, err := p.tryStat(name)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return n
+}
+
+// tryStat is stat of a proxy that may not be up.
+func (p *hostProxy) tryStat(name string) (int, error) {
+	text, err := p.host.fetch(proxyUser, "http://127.0.0.1:9901/stats?usedonly&filter=^"+strings.NewReplacer(".", "%5C.", ":", "%3A").Replace(name)+"$")
 	_, v, _ := strings.Cut(strings.TrimSpace(text), ": ")
 	n, _ := strconv.Atoi(v)
-	return n
+	return n, err
 }

@@ -52,7 +52,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-func startMeshOfHosts(t *testing.T) *meshOfHosts {
+func startMeshOfHosts(t testing.TB) *meshOfHosts {
 	t.Helper()
 	w := newNetwork(t)
 	m := &meshOfHosts{network: w, client: w.host("client"), one: w.host("one"), two: w.host("two"), outside: w.host("outside")}
