@@ -43,7 +43,7 @@ func hosts(ctx context.Context) error {
 		{"./internal/tproxy", "BenchmarkInstallUninstall", "5x", ofRules},
 		{"./e2e", "BenchmarkHosts", "1x", ofHosts},
 	} {
-		out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^"+b.name+"$", "-benchtime", b.time, b.pkg).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go", "test", "-v", "-run", "^$", "-bench", "^"+b.name+"$", "-benchtime", b.time, b.pkg).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w\n%s", b.name, b.pkg, err, out)
 		}
