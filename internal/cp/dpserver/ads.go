@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"weft/internal/cp/envoy"
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/model"
@@ -259,5 +260,6 @@ func (s *Server) enter(ctx context.Context, st *stream, checked uint64) error {
 func (s *Server) streamOptions(r xds.Reporter) xds.Options {
 	o := s.d.Streams
 	o.Identifier, o.Reporter = s.d.Instance, r
+	o.LastListener = envoy.DNSListener // no name before there is something behind its address
 	return o
 }

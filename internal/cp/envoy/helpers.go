@@ -18,8 +18,10 @@ import (
 	"weft/internal/mesh/ir"
 )
 
+// DNSListener is the listener that answers names of the mesh.
+const DNSListener = "kuma:dns"
+
 const (
-	dnsName         = "kuma:dns"
 	dnsTTL          = 30 * time.Second
 	probeName       = "probe:listener"
 	metricsName     = "kuma:metrics:prometheus"
@@ -42,7 +44,7 @@ func addDNS(l *list, p *ir.Proxy) error {
 		})
 	}
 	f, err := listenerFilter("envoy.filters.udp.dns_filter", &dnsfilter.DnsFilterConfig{
-		StatPrefix: statName(dnsName),
+		StatPrefix: statName(DNSListener),
 		ServerConfig: &dnsfilter.DnsFilterConfig_ServerContextConfig{
 			ConfigSource: &dnsfilter.DnsFilterConfig_ServerContextConfig_InlineDnsTable{InlineDnsTable: table},
 		},
@@ -52,8 +54,8 @@ func addDNS(l *list, p *ir.Proxy) error {
 	}
 	at := socket("127.0.0.1", p.DNS.Port)
 	at.Protocol = core.SocketAddress_UDP
-	l.add(originDNS, xds.Listener, dnsName, &listener.Listener{
-		Name:             dnsName,
+	l.add(originDNS, xds.Listener, DNSListener, &listener.Listener{
+		Name:             DNSListener,
 		Address:          &core.Address{Address: &core.Address_SocketAddress{SocketAddress: at}},
 		TrafficDirection: core.TrafficDirection_INBOUND,
 		EnableReusePort:  wrapperspb.Bool(true), // of UDP each worker has its own socket

@@ -22,6 +22,9 @@ type Options struct {
 	// There is none where the target changed without a change of listeners and
 	// routes: then nothing drains, and who took the cluster away means to stop it.
 	RemovalGrace time.Duration
+	// LastListener is told of after all other listeners, which it makes known to
+	// others; may be empty.
+	LastListener string
 	// MaxNames bounds the names of one type that a client may subscribe to, and
 	// MaxNameBytes their length in sum. Defaults 50,000 and 8 MiB.
 	MaxNames, MaxNameBytes int

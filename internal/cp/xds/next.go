@@ -231,7 +231,7 @@ func (m *Machine) nextPart(t Type, now time.Time) *Response {
 			m.compare(t, name, &d, now)
 		}
 	}
-	slices.SortFunc(d.put, byName)
+	slices.SortFunc(d.put, m.order)
 	slices.Sort(d.gone)
 	// A name may have been both touched and rejected.
 	d.put = slices.CompactFunc(d.put, func(a, b *Resource) bool { return a == b })
@@ -271,6 +271,17 @@ func (m *Machine) fitting(rs []*Resource) int {
 }
 
 func byName(a, b *Resource) int { return strings.Compare(a.Name, b.Name) }
+
+// order is the one in which a client is told of resources of a type.
+func (m *Machine) order(a, b *Resource) int {
+	if last := m.opt.LastListener; a.Type == Listener && (a.Name == last) != (b.Name == last) {
+		if a.Name == last {
+			return 1
+		}
+		return -1
+	}
+	return byName(a, b)
+}
 
 // diff is what a response tells.
 type diff struct {
@@ -403,7 +414,7 @@ func (m *Machine) nextWhole(t Type, now time.Time) *Response {
 		m.complete(st)
 		return nil
 	}
-	slices.SortFunc(all, byName)
+	slices.SortFunc(all, m.order)
 	return m.send(t, all, gone, now, false)
 }
 
