@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // systemCAFiles lists where distributions keep the CAs that the host trusts.
@@ -42,6 +43,19 @@ func hasIPv6(addrs []net.Addr) bool {
 		}
 	}
 	return false
+}
+
+// isForeign reports whether nobody can listen on an IP address because the host
+// does not have it.
+func isForeign(address string) bool {
+	if net.ParseIP(address) == nil {
+		return false
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	if err == nil {
+		_ = l.Close()
+	}
+	return errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 // memoryLimit reads the memory limit of the cgroup mounted at root; zero when

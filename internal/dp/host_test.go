@@ -50,6 +50,14 @@ func TestHasIPv6(t *testing.T) {
 	}
 }
 
+func TestIsForeign(t *testing.T) {
+	for address, want := range map[string]bool{"127.0.0.1": false, "0.0.0.0": false, "": false, "no.such.host": false, "198.51.100.77": true} {
+		if got := isForeign(address); got != want {
+			t.Errorf("%s: %t", address, got)
+		}
+	}
+}
+
 func TestDirectories(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	for name, tc := range map[string]struct {

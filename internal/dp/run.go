@@ -277,8 +277,13 @@ func (p *proxy) request() bootstrap.Request {
 }
 
 // checkEnvoyPorts finds ports in use before Envoy does, whose own message
-// names neither the setting nor the way out.
+// names neither the setting nor the way out. An address that is not this host's
+// is only told: applications can still call others through the proxy.
 func (p *proxy) checkEnvoyPorts() error {
+	if address := p.response.Sidecar.Networking.Address; isForeign(address) {
+		p.deps.Log.Warn("networking.address of the proxy is no address of this host, so Envoy cannot listen there and other proxies do not reach it; "+
+			"set it to an address of this host, and networking.advertisedAddress to the one that others shall use", "address", address)
+	}
 	if p.document.AdminPort > 0 {
 		addr := net.JoinHostPort(p.document.AdminAddress, strconv.Itoa(int(p.document.AdminPort)))
 		l, err := net.Listen("tcp", addr)
