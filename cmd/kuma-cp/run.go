@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,16 @@ func withConfig(use, short string, logs *logging.Options, do action) *cobra.Comm
 	return cmd
 }
 
+// gcPercent is how much the heap may grow between two collections. Most of what a
+// control plane holds is there for long (connections and their resources), and a
+// change in the mesh makes much garbage at once; a little less than Go's 100 costs
+// some percent of the time of a change and saves a tenth of the memory.
+const gcPercent = 75
+
 func run(cmd *cobra.Command, c *config.Config, log *slog.Logger) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	name, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("find out the host's name: %w", err)

@@ -9,10 +9,11 @@ import (
 	"weft/internal/mesh/model"
 )
 
-// Memo remembers outbounds and clusters by what they were made from, so that a
-// thousand proxies that call one service cost one listener and one cluster. It
-// holds them weakly: what no proxy has any more is forgotten. It is safe for
-// concurrent use; nil remembers nothing.
+// Memo remembers listeners and clusters by what they were made from, so that a
+// thousand proxies that call one service cost one listener and one cluster, and
+// what a proxy has for itself is not made again because of something else. It holds
+// them weakly: what no proxy has any more is forgotten. It is safe for concurrent
+// use; nil remembers nothing.
 type Memo struct {
 	mu   sync.Mutex
 	seen map[memoKey]weak.Pointer[xds.Resource]

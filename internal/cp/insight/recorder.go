@@ -57,8 +57,9 @@ type RecorderDeps struct {
 const MaxKept = 100
 
 // writers is how many proxies are written side by side, so that a store can put
-// them into one transaction or round trip.
-const writers = 8
+// them into one transaction, and those who follow it take them in as one change,
+// which costs them a copy of the whole table.
+const writers = 128
 
 // record is what is known about one proxy.
 type record struct {
