@@ -20,6 +20,8 @@ import (
 // controlPlane is a running kuma-cp.
 type controlPlane struct {
 	cmd   *exec.Cmd
+	bin   string
+	env   []string
 	dir   string
 	api   string
 	xds   string
@@ -51,14 +53,8 @@ func startControlPlane(ctx context.Context, o options) (*controlPlane, error) {
 		dir: dir, api: fmt.Sprintf("http://127.0.0.1:%d", p[0]),
 		xds: fmt.Sprintf("localhost:%d", p[2]), diag: fmt.Sprintf("http://127.0.0.1:%d", p[3]),
 	}
-	cp.cmd = exec.CommandContext(ctx, filepath.Join(o.bin, "kuma-cp"), "run")
-	log, err := os.Create(filepath.Join(dir, "kuma-cp.log"))
-	if err != nil {
-		return nil, fmt.Errorf("log of kuma-cp: %w", err)
-	}
-	cp.cmd.Stdout, cp.cmd.Stderr = log, log
-	cp.cmd.Dir = dir
-	cp.cmd.Env = append(os.Environ(),
+	cp.bin = filepath.Join(o.bin, "kuma-cp")
+	cp.env = append(os.Environ(),
 		"KUMA_GENERAL_WORK_DIR="+dir, "KUMA_STORE_TYPE="+o.store, "KUMA_STORE_SQLITE_PATH="+filepath.Join(dir, "weft.db"),
 		"KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE=none", "KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY=1s",
 		"KUMA_API_SERVER_HTTP_PORT="+strconv.Itoa(p[0]), "KUMA_API_SERVER_HTTPS_PORT="+strconv.Itoa(p[1]),
@@ -66,11 +62,28 @@ func startControlPlane(ctx context.Context, o options) (*controlPlane, error) {
 		"KUMA_MONITORING_ASSIGNMENT_SERVER_PORT="+strconv.Itoa(p[4]), "KUMA_INTER_CP_SERVER_PORT="+strconv.Itoa(p[5]),
 		"KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT="+strconv.Itoa(p[6]))
 	if o.profiles != "" {
-		cp.cmd.Env = append(cp.cmd.Env, "KUMA_DIAGNOSTICS_DEBUG_ENDPOINTS=true")
+		cp.env = append(cp.env, "KUMA_DIAGNOSTICS_DEBUG_ENDPOINTS=true")
 	}
+	if err := cp.run(ctx); err != nil {
+		cp.stop()
+		return nil, err
+	}
+	return cp, nil
+}
+
+// run starts the process, again if it ran before, and waits until it is ready.
+func (cp *controlPlane) run(ctx context.Context) error {
+	log, err := os.OpenFile(filepath.Join(cp.dir, "kuma-cp.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("log of kuma-cp: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	cp.cmd = exec.CommandContext(ctx, cp.bin, "run")
+	cp.cmd.Stdout, cp.cmd.Stderr = log, log
+	cp.cmd.Dir, cp.cmd.Env = cp.dir, cp.env
 	start := time.Now()
 	if err := cp.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start kuma-cp: %w", err)
+		return fmt.Errorf("start kuma-cp: %w", err)
 	}
 	for deadline := start.Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
 		resp, err := http.Get(cp.diag + "/ready")
@@ -81,24 +94,29 @@ func startControlPlane(ctx context.Context, o options) (*controlPlane, error) {
 			}
 		}
 		if time.Now().After(deadline) {
-			cp.stop()
 			text, _ := os.ReadFile(log.Name())
-			return nil, fmt.Errorf("kuma-cp is not ready after 30 s:\n%s", text)
+			return fmt.Errorf("kuma-cp is not ready after 30 s:\n%s", text)
 		}
 	}
 	cp.ready = time.Since(start)
-	token, err := os.ReadFile(filepath.Join(dir, "admin-token"))
+	token, err := os.ReadFile(filepath.Join(cp.dir, "admin-token"))
 	if err != nil {
-		cp.stop()
-		return nil, fmt.Errorf("admin token: %w", err)
+		return fmt.Errorf("admin token: %w", err)
 	}
 	cp.token = strings.TrimSpace(string(token))
-	return cp, nil
+	return nil
+}
+
+// end stops the process; its data stay.
+func (cp *controlPlane) end() {
+	if cp.cmd != nil && cp.cmd.Process != nil {
+		_ = cp.cmd.Process.Signal(syscall.SIGTERM)
+		_ = cp.cmd.Wait()
+	}
 }
 
 func (cp *controlPlane) stop() {
-	_ = cp.cmd.Process.Signal(syscall.SIGTERM)
-	_ = cp.cmd.Wait()
+	cp.end()
 	_ = os.RemoveAll(cp.dir)
 }
 

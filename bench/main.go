@@ -7,6 +7,7 @@
 //	go run ./bench -only fleet -policies 1000
 //	go run ./bench -only fleet -form delta -proxies 10000 -services 1000 -ramp 2m -rounds 3
 //	go run ./bench -only start
+//	go run ./bench -only mtls
 package main
 
 import (
@@ -33,7 +34,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder with kuma-cp, kuma-dp, kumactl and envoy")
-	flag.StringVar(&o.only, "only", "", "fleet, start, hosts or go; empty = all")
+	flag.StringVar(&o.only, "only", "", "fleet, start, mtls, hosts or go; empty = all")
 	flag.StringVar(&o.store, "store", "sqlite", "store of the control plane: sqlite or memory")
 	flag.StringVar(&o.form, "form", "", "form of ADS: delta or sotw; empty = first one, then the other")
 	flag.IntVar(&o.proxies, "proxies", 1000, "simulated proxies")
@@ -75,6 +76,14 @@ func run(ctx context.Context, o options) error {
 			}
 		}
 	}
+	if o.only == "" || o.only == "mtls" {
+		if err := mtlsFleet(ctx, o); err != nil {
+			return err
+		}
+		if err := mtlsLatency(ctx, o); err != nil {
+			return err
+		}
+	}
 	if o.only == "" || o.only == "hosts" {
 		if err := hosts(ctx); err != nil {
 			return err
@@ -90,7 +99,7 @@ func run(ctx context.Context, o options) error {
 func goBenchmarks(ctx context.Context) error {
 	fmt.Println("\n## Go benchmarks")
 	args := []string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-benchtime", "200ms"}
-	for _, p := range []string{"mesh/model", "mesh/policy/...", "cp/state", "cp/view", "cp/build", "cp/envoy", "cp/engine", "cp/xds"} {
+	for _, p := range []string{"mesh/model", "mesh/policy/...", "cp/identity", "cp/state", "cp/view", "cp/build", "cp/envoy", "cp/engine", "cp/xds"} {
 		args = append(args, "./internal/"+p)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,8 +16,10 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	ads "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -27,6 +31,7 @@ const (
 	clusterURL  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	endpointURL = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	listenerURL = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	secretURL   = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 )
 
 // simulated is one proxy that behaves like Envoy at the ADS stream.
@@ -39,6 +44,7 @@ type simulated struct {
 	endpoints map[string]map[string]bool // cluster → addresses
 	listeners bool
 	complete  bool
+	leaf      *x509.Certificate // what it proves itself with; nil without mutual TLS
 }
 
 // fleet is all simulated proxies with what they wait for.
@@ -46,6 +52,7 @@ type fleet struct {
 	o       options
 	targets targets
 	delta   bool
+	secrets []string // that the proxies subscribe to; needs delta
 	target  string
 	proxies []*simulated
 	bytes   atomic.Int64
@@ -113,7 +120,9 @@ func (f *fleet) start(ctx context.Context) {
 // run keeps a stream open, as Envoy does.
 func (p *simulated) run(ctx context.Context) {
 	creds := credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}) //nolint:gosec // because it is loopback, to a control plane that we started
-	conn, err := grpc.NewClient(p.fleet.target, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	conn, err := grpc.NewClient(p.fleet.target, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)),
+		grpc.WithDisableServiceConfig(), // which would be asked of DNS, for seconds where that is out of reach
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, MaxDelay: 300 * time.Millisecond}, MinConnectTimeout: 5 * time.Second}))
 	if err != nil {
 		return
 	}
@@ -142,6 +151,11 @@ func (p *simulated) deltaStream(ctx context.Context, client ads.AggregatedDiscov
 			return err
 		}
 		node = nil
+	}
+	if names := p.fleet.secrets; len(names) > 0 {
+		if err := s.Send(&ads.DeltaDiscoveryRequest{TypeUrl: secretURL, ResourceNamesSubscribe: names}); err != nil {
+			return err
+		}
 	}
 	known := map[string]bool{}
 	for {
@@ -233,6 +247,14 @@ func (p *simulated) learn(url string, r *anypb.Any) string {
 		p.timeouts[c.Name] = c.ConnectTimeout.AsDuration()
 		if c.GetType() == clusterv3.Cluster_EDS {
 			return c.Name
+		}
+	case secretURL:
+		var secret tlsv3.Secret
+		if proto.Unmarshal(r.Value, &secret) != nil {
+			return ""
+		}
+		if block, _ := pem.Decode(secret.GetTlsCertificate().GetCertificateChain().GetInlineBytes()); block != nil {
+			p.leaf, _ = x509.ParseCertificate(block.Bytes) // one that cannot be read is waited for in vain
 		}
 	case endpointURL:
 		var a endpointv3.ClusterLoadAssignment

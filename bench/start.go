@@ -53,39 +53,60 @@ func sidecarStart(ctx context.Context, o options) error {
 	for i := range 5 {
 		p := freePorts(6)
 		doc := fmt.Sprintf("type: Dataplane\nmesh: default\nname: start-%d\nnetworking:\n  address: 127.0.0.1\n  admin: {port: %d}\n  inbound:\n  - {port: %d, servicePort: %d, tags: {kuma.io/service: start, kuma.io/protocol: http}}\n", i, p[0], p[1], p[2])
-		file := filepath.Join(cp.dir, "dp.yaml")
-		if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
-			return fmt.Errorf("dataplane file: %w", err)
-		}
-		cmd := exec.CommandContext(ctx, filepath.Join(o.bin, "kuma-dp"), "run", "--cp-address=https://"+cp.xds,
-			"--ca-cert-file="+filepath.Join(cp.dir, "kuma-cp.crt"), "--dataplane-file="+file, "--drain-time=1s", "--concurrency=1",
-			"--dns-coredns-port="+strconv.Itoa(p[3]), "--dns-envoy-port="+strconv.Itoa(p[4]), "--dns-prometheus-port="+strconv.Itoa(p[5]))
-		cmd.Env = append(os.Environ(), "KUMA_READINESS_PORT=0")
-		log, err := os.Create(filepath.Join(cp.dir, "dp.log"))
+		d, err := cp.sidecar(ctx, o, "start", doc, p[3:])
 		if err != nil {
-			return fmt.Errorf("log: %w", err)
-		}
-		cmd.Stdout, cmd.Stderr = log, log
-		start := time.Now()
-		if err := cmd.Start(); err != nil {
-			return fmt.Errorf("start kuma-dp: %w", err)
+			return err
 		}
 		if err := envoyReady(p[0], p[1]); err != nil {
-			_ = cmd.Process.Kill()
-			text, _ := os.ReadFile(log.Name())
+			_ = d.cmd.Process.Kill()
+			text, _ := os.ReadFile(d.log)
 			return fmt.Errorf("%w\n%s", err, text)
 		}
-		took = append(took, time.Since(start))
+		took = append(took, time.Since(d.started))
 		time.Sleep(300 * time.Millisecond)
-		rss = resident(cmd.Process.Pid)
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Process.Signal(syscall.SIGTERM) // the second one cuts the wait short
-		_ = cmd.Wait()
+		rss = resident(d.cmd.Process.Pid)
+		d.stop()
 	}
 	slices.Sort(took)
 	row("kuma-dp run → Envoy ready to serve, median of 5", ms(took[2]), "≤ 1.0 s")
 	row("kuma-dp itself, resident", fmt.Sprintf("%.1f MB", rss*1.048576), "≤ 35 MB")
 	return nil
+}
+
+// sidecar is a running kuma-dp with its Envoy.
+type sidecar struct {
+	cmd     *exec.Cmd
+	log     string
+	started time.Time
+}
+
+// sidecar starts a kuma-dp for a Dataplane; dns are three ports that it may use.
+func (cp *controlPlane) sidecar(ctx context.Context, o options, name, doc string, dns []int) (*sidecar, error) {
+	file := filepath.Join(cp.dir, name+".yaml")
+	if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
+		return nil, fmt.Errorf("dataplane file: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(o.bin, "kuma-dp"), "run", "--cp-address=https://"+cp.xds,
+		"--ca-cert-file="+filepath.Join(cp.dir, "kuma-cp.crt"), "--dataplane-file="+file, "--drain-time=1s", "--concurrency=1",
+		"--dns-coredns-port="+strconv.Itoa(dns[0]), "--dns-envoy-port="+strconv.Itoa(dns[1]), "--dns-prometheus-port="+strconv.Itoa(dns[2]))
+	cmd.Env = append(os.Environ(), "KUMA_READINESS_PORT=0")
+	log, err := os.Create(filepath.Join(cp.dir, name+".log"))
+	if err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stdout, cmd.Stderr = log, log
+	d := &sidecar{cmd: cmd, log: log.Name(), started: time.Now()}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start kuma-dp: %w", err)
+	}
+	return d, nil
+}
+
+func (d *sidecar) stop() {
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	_ = d.cmd.Process.Signal(syscall.SIGTERM) // the second one cuts the wait short
+	_ = d.cmd.Wait()
 }
 
 // envoyReady waits until Envoy is live and the inbound listens.

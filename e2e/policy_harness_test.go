@@ -44,6 +44,7 @@ func TestPolicies(t *testing.T) {
 		{"Passthrough", testPassthrough},
 		{"ProxyPatch", testProxyPatch},
 		{"RateLimit", testRateLimit},
+		{"RealServices", testRealServices},
 		{"Retry", testRetry},
 		{"RetryGRPC", testRetryGRPC},
 		{"TCPRoute", testTCPRoute},

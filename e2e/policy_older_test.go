@@ -303,6 +303,7 @@ conf:
       address: {socket_address: {address: 127.0.0.1, port_value: %d}}
       filter_chains: [{filters: [{name: envoy.filters.network.tcp_proxy, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: extra, cluster: web}}]}]
   modifications:
+  - listener: {operation: patch, match: {origin: proxy-template-raw}, value: 'stat_prefix: raw'}
   - virtualHost: {operation: patch, match: {name: web}, value: 'response_headers_to_add: [{header: {key: x-template, value: "1"}}]'}
   - cluster: {operation: patch, match: {name: web}, value: 'connect_timeout: 13s'}
 `, extra))
@@ -324,6 +325,9 @@ conf:
 	// The raw listener reaches the cluster, whose other end speaks HTTP.
 	if text, err := fetch(fmt.Sprintf("http://127.0.0.1:%d/", extra)); err != nil || text != "web" {
 		t.Errorf("the raw listener answers %q, %v", text, err)
+	}
+	if n := c.stat(t, "listener.raw.downstream_cx_total"); n == 0 {
+		t.Error("the raw listener is not found by its origin")
 	}
 	c.rejectsNothing(t)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +54,7 @@ func (a *App) apply(ctx context.Context, o applyOptions) error {
 	if err != nil {
 		return err
 	}
+	objs = a.writable(objs)
 	for i, obj := range objs {
 		warnings, err := c.Put(ctx, obj)
 		a.warn(warnings...)
@@ -64,6 +67,28 @@ func (a *App) apply(ctx context.Context, o applyOptions) error {
 		return fmt.Errorf("%s: %w\n%d of %d objects were applied before it", obj.Key(), err, i, len(objs))
 	}
 	return nil
+}
+
+// writable leaves out the objects that only control planes write, such as the
+// insights in an export of everything. Where there is nothing else they stay, and
+// the control plane refuses them.
+func (a *App) writable(objs []*model.Object) []*model.Object {
+	left := map[string]int{}
+	out := make([]*model.Object, 0, len(objs))
+	for _, o := range objs {
+		if o.Kind.ReadOnly {
+			left[o.Kind.Name]++
+			continue
+		}
+		out = append(out, o)
+	}
+	if len(out) == 0 {
+		return objs
+	}
+	for _, kind := range slices.Sorted(maps.Keys(left)) {
+		a.warn(fmt.Sprintf("%d of kind %s left out: control planes write them by themselves", left[kind], kind))
+	}
+	return out
 }
 
 func (a *App) warn(warnings ...string) {
@@ -128,6 +153,9 @@ func (a *App) objects(s source, vars map[string]string) ([]*model.Object, error)
 		if err == nil {
 			// A misspelt field is often why a check fails, so it is told first.
 			for _, u := range docs[i].Unknown(o.Kind) {
+				if o.Kind.ReadOnly {
+					break // it is not sent, or refused
+				}
 				a.warn(fmt.Sprintf("%s: %s; it is ignored", s.name, u))
 			}
 			err = check(o)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/internal/config"
 	"weft/internal/mesh/manifest"
@@ -254,4 +255,36 @@ func TestVersions(t *testing.T) {
 	answer = `{"product":"Kuma","version":"2.10.3"}`
 	k.run(t, "version", "-a").want(t, 0, `Server: {"product":"Kuma"`, "")
 	k.run(t, "version", "--detailed").want(t, 0, "Git Commit:", "")
+}
+
+// TestWholeExportCanBeApplied: what one control plane has, another can take over;
+// what control planes write by themselves is left out.
+func TestWholeExportCanBeApplied(t *testing.T) {
+	from, to := startCP(t), startCP(t)
+	k := from.user(t)
+	file := k.writeFile(t, "objects.yaml", `
+type: Dataplane
+mesh: default
+name: web-1
+networking: {address: 192.0.2.7, inbound: [{port: 80, tags: {kuma.io/service: web}}]}
+---
+type: MeshTimeout
+mesh: default
+name: slow
+spec: {targetRef: {kind: Mesh}, to: [{targetRef: {kind: Mesh}, default: {idleTimeout: 3s}}]}
+`)
+	k.run(t, "apply", "-f", file).want(t, 0, "", "")
+	from.await(t, "/meshes/default/service-insights/web", 10*time.Second)
+	everything := k.run(t, "export", "--profile=all", "--include-admin")
+	everything.want(t, 0, "type: ServiceInsight", "")
+	other := to.user(t)
+	r := other.run(t, "apply", "-f", other.writeFile(t, "all.yaml", everything.out))
+	r.want(t, 0, "", "of kind MeshInsight left out: control planes write them by themselves")
+	if strings.Contains(r.err, "no such field") {
+		t.Errorf("fields of what is left out are complained about: %s", r.err)
+	}
+	other.run(t, "get", "dataplane", "web-1").want(t, 0, "192.0.2.7", "")
+	other.run(t, "get", "meshtimeout", "slow", "-o", "yaml").want(t, 0, "idleTimeout: 3s", "")
+	insight := other.writeFile(t, "insight.yaml", "type: MeshInsight\nname: default\n")
+	other.run(t, "apply", "-f", insight).want(t, 1, "", "Method not allowed")
 }

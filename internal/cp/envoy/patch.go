@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -150,7 +151,7 @@ func (l *list) patchResources(pt ir.Patch, typ xds.Type) error {
 		if err := m.Validate(); err != nil {
 			return err
 		}
-		l.add(originPatch, typ, nameOf(m), m)
+		l.add(cmp.Or(pt.Added, originPatch), typ, nameOf(m), m)
 		return nil
 	}
 	matches := func(it item) bool {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"weft/internal/cp/build"
 	"weft/internal/cp/envoy"
 	"weft/internal/cp/view"
@@ -299,4 +301,91 @@ func randomRef(r *rand.Rand) any {
 		map[string]any{"kind": "MeshServiceSubset", "name": "http", "tags": map[string]string{"version": "v1"}},
 		map[string]any{"kind": "Dataplane"},
 	}[r.IntN(7)]
+}
+
+// TestSplitPolicies: a policy means the same as two that share its items, the
+// later items in the stronger one: merging depends on the order alone, not on
+// how the items are grouped.
+func TestSplitPolicies(t *testing.T) {
+	r := seeded(t)
+	objects, splits := fuzzObjects(t), 0
+	for _, p := range catalog.Policies {
+		switch p.Kind.Name {
+		case "MeshHTTPRoute":
+			continue // of equal rules in one policy the first one holds, of those in two the stronger
+		case "MeshTrafficPermission":
+			continue // lines about denials name the policy
+		case "MeshProxyPatch":
+			continue // has no items
+		}
+		for _, o := range randomPolicies(t, r, p, 80) {
+			for _, list := range []string{"to", "from"} {
+				weak, strong, ok := split(t, o, list, r)
+				if !ok {
+					continue
+				}
+				splits++
+				whole, parts := resourcesWith(t, objects, o), resourcesWith(t, objects, weak, strong)
+				if d := cmp.Diff(whole, parts); d != "" {
+					t.Errorf("%s %s: two policies in place of one (-one +two):\n%.3000s", p.Kind.Name, describe(t, []*model.Object{o}), d)
+				}
+			}
+		}
+	}
+	if splits < 10 {
+		t.Errorf("only %d policies could be split", splits)
+	}
+}
+
+// split shares the items of a list between two policies; false if there are not
+// enough of them.
+func split(t *testing.T, o *model.Object, list string, r *rand.Rand) (weak, strong *model.Object, ok bool) {
+	t.Helper()
+	text, err := json.Marshal(o.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := func(name string, choose func(items []any) []any) *model.Object {
+		var spec map[string]any
+		if err := json.Unmarshal(text, &spec); err != nil {
+			t.Fatal(err)
+		}
+		items, _ := spec[list].([]any)
+		if ok = len(items) > 1; !ok {
+			return nil
+		}
+		spec[list] = choose(items)
+		b, err := json.Marshal(map[string]any{"type": o.Kind.Name, "mesh": "m", "name": name, "spec": spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := o.Kind.Decode(b)
+		if err != nil {
+			t.Fatalf("%v in %s", err, b)
+		}
+		return part
+	}
+	at := 0
+	weak = half("z", func(items []any) []any { at = 1 + r.IntN(len(items)-1); return items[:at] })
+	strong = half("a", func(items []any) []any { return items[at:] })
+	return weak, strong, ok
+}
+
+// resourcesWith returns what a proxy gets with policies, by type and name.
+func resourcesWith(t *testing.T, objects []*model.Object, policies ...*model.Object) map[string]string {
+	t.Helper()
+	tables := corpus.NewTables(append(slices.Clone(objects), policies...)...)
+	in, found := view.NewMesh("m", settings()).Next(tables).For(kinds.Dataplane, "web-1", view.Metadata{IPv6: true, NoKafka: true})
+	if !found {
+		t.Fatal("there is no proxy")
+	}
+	rs, _, err := envoy.Resources(build.Proxy(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, res := range rs {
+		out[res.Type.String()+" "+res.Name] = string(res.Body)
+	}
+	return out
 }

@@ -99,7 +99,10 @@ type Patch struct {
 	// Value is the resource or filter as JSON, JSONPatch an RFC 6902 document; one of both.
 	Value     json.RawMessage
 	JSONPatch json.RawMessage
-	Origin    Origin
+	// Added is the origin that later patches know an added resource by; "" = the
+	// usual one.
+	Added  string
+	Origin Origin
 }
 
 // PatchMatch selects what a patch applies to; empty fields match all.

@@ -133,9 +133,10 @@ func TestTemplate(t *testing.T) {
 	Patch(p, NewSet(w, "m", nil).Match(proxy(web)))
 	var got []string
 	for _, x := range p.Patches {
-		got = append(got, fmt.Sprintf("%s %s %s%s %s", x.Operation, x.Target, x.Match.Origin, x.Match.ListenerName, x.Value))
+		got = append(got, fmt.Sprintf("%s %s %s%s %s as %s", x.Operation, x.Target, x.Match.Origin, x.Match.ListenerName, x.Value, x.Added))
 	}
-	want := `Add cluster  {"name":"c"}; Remove listener inbound ; AddFirst httpFilter l {"name":"f"}`
+	want := `Add cluster  {"name":"c"} as proxy-template-raw; Remove listener inbound  as proxy-template-modifications; ` +
+		`AddFirst httpFilter l {"name":"f"} as proxy-template-modifications`
 	if s := strings.Join(got, "; "); s != want {
 		t.Errorf("got  %s\nwant %s", s, want)
 	}

@@ -21,6 +21,12 @@ const (
 	targetVirtualHost   = "virtualHost"
 )
 
+// Origins of what templates add, by which their modifications find it.
+const (
+	addedRaw      = "proxy-template-raw"
+	addedModified = "proxy-template-modifications"
+)
+
 // operations are a ProxyTemplate's words for what a patch does.
 var operations = map[string]string{
 	kinds.OpAdd: "Add", kinds.OpPatch: "Patch", kinds.OpRemove: "Remove",
@@ -81,7 +87,7 @@ func (t *template) raw(r *kinds.ProxyTemplateResource) {
 		return
 	}
 	delete(tree, "@type")
-	t.add(target, kinds.OpAdd, tree, ir.PatchMatch{})
+	t.add(addedRaw, target, kinds.OpAdd, tree, ir.PatchMatch{})
 }
 
 func (t *template) modify(m *kinds.ProxyTemplateModification) {
@@ -120,7 +126,7 @@ func (t *template) modify(m *kinds.ProxyTemplateModification) {
 			return
 		}
 	}
-	t.add(target, op, tree, match)
+	t.add(addedModified, target, op, tree, match)
 }
 
 func filterMatch(x *kinds.FilterMatch) ir.PatchMatch {
@@ -130,8 +136,8 @@ func filterMatch(x *kinds.FilterMatch) ir.PatchMatch {
 	return ir.PatchMatch{Origin: x.Origin, Name: x.Name, ListenerName: x.ListenerName, Tags: x.ListenerTags}
 }
 
-func (t *template) add(target, op string, tree map[string]any, match ir.PatchMatch) {
-	pt := ir.Patch{Target: target, Operation: operations[op], Match: match, Origin: t.origin}
+func (t *template) add(added, target, op string, tree map[string]any, match ir.PatchMatch) {
+	pt := ir.Patch{Target: target, Operation: operations[op], Match: match, Added: added, Origin: t.origin}
 	if tree != nil {
 		b, err := json.Marshal(tree)
 		if err != nil {
