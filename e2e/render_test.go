@@ -152,6 +152,38 @@ func TestRender(t *testing.T) {
 	}
 }
 
+// TestFindings: a policy that names a service that does not exist is accepted, and
+// said to be wrong when it is applied, when the mesh or a proxy is looked at.
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	cp := startCP(t, t.TempDir())
+	k := &kumactl{t: t, cp: cp, home: t.TempDir()}
+	world, typo := filepath.Join(t.TempDir(), "all.yaml"), filepath.Join(t.TempDir(), "typo.yaml")
+	write(t, world, renderWorld)
+	write(t, typo, strings.ReplaceAll(renderChange, "name: api", "name: apy"))
+	k.run("apply", "-f", world)
+	config := []string{"--config-file", filepath.Join(k.home, "config")}
+	const finding = `there is no MeshService "apy" in mesh "default"`
+	for _, c := range []struct {
+		args []string
+		fail bool
+	}{
+		{args: []string{"apply", "-f", typo}},
+		{args: []string{"inspect", "dataplane", "web-1"}},
+		{args: []string{"analyze"}},
+		{args: []string{"analyze", "--mesh", "default", "--fail-on", "warning"}, fail: true},
+		{args: []string{"analyze", "-f", world, "-f", typo, "--fail-on", "warning"}, fail: true},
+	} {
+		eventually(t, 10*time.Second, strings.Join(c.args, " ")+" tells", func() error {
+			out, errs, err := k.exec(append(config, c.args...)...)
+			if (err != nil) != c.fail || !strings.Contains(out+errs, finding) {
+				return errText(out + errs)
+			}
+			return nil
+		})
+	}
+}
+
 type errText string
 
 func (e errText) Error() string { return string(e) }

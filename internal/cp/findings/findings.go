@@ -14,10 +14,10 @@ import (
 
 	"weft/internal/cp/inspect"
 	"weft/internal/cp/view"
-	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // Severity says how bad a finding is.
@@ -102,11 +102,9 @@ func (w *World) All() []Finding {
 			c.object(row.Object)
 		}
 	}
-	given := c.initial()
-	c.overruled()
+	c.overruled(nil)
 	c.noProxies()
-	// That defaults are replaced, or wait for proxies, is what they are for.
-	c.out = slices.DeleteFunc(c.out, func(f Finding) bool { return given[model.Key{Kind: f.Kind, Mesh: f.Mesh, Name: f.Name}] })
+	c.leaveInitial()
 	return sorted(c.out)
 }
 
@@ -114,30 +112,40 @@ func (w *World) All() []Finding {
 // select it.
 func (w *World) Concerning(dp *model.Object) []Finding {
 	c := newCheck(w)
-	return slices.DeleteFunc(w.All(), func(f Finding) bool {
-		switch f.Kind {
-		case kinds.Dataplane.Name:
-			return f.Name != dp.Meta.Name
-		case kinds.Mesh.Name:
-			return false
+	if row, ok := w.Tables.Table(kinds.Mesh, "").Get(w.Mesh); ok {
+		c.object(row.Object)
+	}
+	c.object(dp)
+	acting := map[model.Key]bool{}
+	for _, s := range w.View.Policies().Match(c.factsOf(dp)).Selecting() {
+		for _, o := range s.Objects {
+			acting[o.Key()] = true
+			c.object(o)
 		}
-		return !c.concerns(f, dp)
-	})
+	}
+	for _, k := range legacy.Kinds() {
+		for _, row := range w.Tables.Table(k, w.Mesh).Rows() {
+			if concerns := inspect.Concern(w.Policies, w.Tables, row.Object); concerns != nil && concerns(dp) {
+				c.object(row.Object)
+			}
+		}
+	}
+	told := len(c.out)
+	c.overruled(dp)
+	rest := slices.DeleteFunc(c.out[told:], func(f Finding) bool { return !acting[f.key()] })
+	c.out = c.out[:told+len(rest)]
+	c.leaveInitial()
+	return sorted(c.out)
 }
 
-// concerns tells whether the object of a finding acts on a proxy.
-func (c *check) concerns(f Finding, dp *model.Object) bool {
-	kind := catalog.ByName(f.Kind)
-	if kind == nil || kind.Policy == nil {
-		return false
-	}
-	row, ok := c.Tables.Table(kind, c.Mesh).Get(f.Name)
-	if !ok {
-		return false
-	}
-	concerns := inspect.Concern(c.Policies, alone{c.Tables, row.Object}, row.Object)
-	return concerns != nil && concerns(dp)
+// leaveInitial drops what is found in the policies that meshes start with: that they
+// are replaced, or wait for proxies, is what they are for.
+func (c *check) leaveInitial() {
+	given := c.initial()
+	c.out = slices.DeleteFunc(c.out, func(f Finding) bool { return given[f.key()] })
 }
+
+func (f *Finding) key() model.Key { return model.Key{Kind: f.Kind, Mesh: f.Mesh, Name: f.Name} }
 
 // Of returns the findings of one object, which needs not be in the tables. It
 // costs at most one look at each proxy of the mesh, and leaves out what depends on

@@ -16,8 +16,10 @@ import (
 
 	"weft/internal/config"
 	"weft/internal/cp/findings"
+	"weft/internal/cp/inspect"
 	"weft/internal/cp/whatif"
 	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
 
@@ -194,7 +196,8 @@ func TestFindings(t *testing.T) {
 			if !c.alone {
 				docs = base + "---" + c.docs
 			}
-			_, list := worldOf(t, docs)
+			w, list := worldOf(t, docs)
+			checkConcerning(t, w, list)
 			var got []string
 			for _, f := range list {
 				got = append(got, fmt.Sprintf("%s %s %s %s", f.Severity, f.Rule, f.Name, f.Field))
@@ -208,6 +211,31 @@ func TestFindings(t *testing.T) {
 				t.Errorf("want -, got +:\n%s", diff)
 			}
 		})
+	}
+}
+
+// checkConcerning: the findings that concern a proxy are those of all that are of
+// itself, of its mesh, or of a policy that selects it.
+func checkConcerning(t *testing.T, w *whatif.World, all []findings.Finding) {
+	t.Helper()
+	fw := findings.World{Mesh: "default", Tables: w.Tables(), View: w.View("default"), Policies: catalog.Policies}
+	for _, k := range w.Dataplanes() {
+		dp, _ := w.Tables().Table(kinds.Dataplane, k.Mesh).Get(k.Name)
+		want := []findings.Finding{}
+		for _, f := range all {
+			kind := catalog.ByName(f.Kind)
+			row, _ := w.Tables().Table(kind, f.Mesh).Get(f.Name)
+			concerns := kind == kinds.Mesh || row.Object == dp.Object
+			if kind.Policy != nil {
+				concerns = inspect.Concern(catalog.Policies, w.Tables(), row.Object)(dp.Object)
+			}
+			if concerns {
+				want = append(want, f)
+			}
+		}
+		if diff := cmp.Diff(want, fw.Concerning(dp.Object)); diff != "" {
+			t.Errorf("findings of %s: want -, got +:\n%s", k, diff)
+		}
 	}
 }
 
@@ -295,4 +323,27 @@ func forget(tree any) {
 			forget(v)
 		}
 	}
+}
+
+// BenchmarkAll looks at a mesh of 1,000 proxies of 200 services with 1,000 policies.
+func BenchmarkAll(b *testing.B) {
+	var docs strings.Builder
+	docs.WriteString(base)
+	for i := range 1000 {
+		fmt.Fprintf(&docs, "---\n{type: Dataplane, mesh: default, name: dp-%d, labels: {app: s-%d}, networking: {address: 10.1.%d.%d, inbound: [{port: 80, tags: {kuma.io/service: s-%d, kuma.io/protocol: http}}]}}\n", i, i%200, i/256, i%256, i%200)
+		fmt.Fprintf(&docs, "---\n{type: MeshTimeout, mesh: default, name: t-%d, spec: {targetRef: {kind: Dataplane, labels: {app: s-%d}}, to: [{targetRef: {kind: MeshService, name: s-%d}, default: {connectionTimeout: 7s}}]}}\n", i, i%200, (i/200)%200)
+	}
+	w, _ := worldOf(b, docs.String())
+	fw := findings.World{Mesh: "default", Tables: w.Tables(), View: w.View("default"), Policies: catalog.Policies}
+	b.Run("mesh", func(b *testing.B) {
+		for b.Loop() {
+			fw.All()
+		}
+	})
+	row, _ := w.Tables().Table(kinds.Dataplane, "default").Get("dp-1")
+	b.Run("proxy", func(b *testing.B) {
+		for b.Loop() {
+			fw.Concerning(row.Object)
+		}
+	})
 }

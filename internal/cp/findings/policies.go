@@ -213,8 +213,10 @@ func (a at) weights(p *policy.Policy) {
 	}
 }
 
-// overruled tells which policies set nothing anywhere, since others win.
-func (c *check) overruled() {
+// overruled tells which policies set nothing anywhere, since others win. If only
+// those are of interest that select one proxy, it is given: most win there already,
+// and then the others need not be asked.
+func (c *check) overruled(only *model.Object) {
 	dests := make([]ir.Destination, 0, len(c.dests))
 	labels := map[ir.DestKey]map[string]string{}
 	for _, d := range c.dests {
@@ -226,10 +228,18 @@ func (c *check) overruled() {
 	e := policy.NewEffects(dests, func(d ir.Destination) map[string]string {
 		return labels[ir.DestKey{Kind: d.Kind, Mesh: d.Mesh, Name: d.Name, Section: d.Section}]
 	}, c.View.Memo())
-	for _, dp := range c.proxies {
+	look := func(dp *model.Object) {
 		f := *c.factsOf(dp)
 		f.Shadow = false
 		e.Add(c.View.Policies().Match(&f))
+	}
+	if only != nil {
+		if look(only); len(e.Overruled()) == 0 {
+			return
+		}
+	}
+	for _, dp := range c.proxies {
+		look(dp)
 	}
 	for _, o := range e.Overruled() {
 		kind := catalog.ByName(o.Kind)
