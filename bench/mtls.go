@@ -104,7 +104,12 @@ func (f *fleet) restart(ctx context.Context, cp *controlPlane) error {
 		return err
 	}
 	ready := time.Since(start)
-	got, err := f.collect(start, len(f.proxies), 2*time.Minute)
+	var got []time.Duration
+	profiles := profiler{folder: f.o.profiles, diag: cp.diag, form: "mtls"}
+	err := profiles.during("restart", func() (err error) {
+		got, err = f.collect(start, len(f.proxies), 2*time.Minute)
+		return err
+	})
 	if err != nil {
 		return err
 	}

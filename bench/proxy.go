@@ -38,6 +38,8 @@ const (
 type simulated struct {
 	fleet *fleet
 	index int
+	// versions are those that it has, by type and name; only its stream touches them.
+	versions map[string]map[string]string
 
 	mu        sync.Mutex
 	timeouts  map[string]time.Duration   // cluster → connect timeout
@@ -69,7 +71,7 @@ func serviceName(i int) string { return fmt.Sprintf("svc-%d", i) }
 func newFleet(o options, delta bool, target string) *fleet {
 	f := &fleet{o: o, targets: targetsOf(o.proxies), delta: delta, target: target, arrivals: map[int]time.Time{}}
 	for i := range o.proxies {
-		f.proxies = append(f.proxies, &simulated{fleet: f, index: i, timeouts: map[string]time.Duration{}, endpoints: map[string]map[string]bool{}})
+		f.proxies = append(f.proxies, &simulated{fleet: f, index: i, versions: map[string]map[string]string{}, timeouts: map[string]time.Duration{}, endpoints: map[string]map[string]bool{}})
 	}
 	return f
 }
@@ -145,19 +147,26 @@ func (p *simulated) deltaStream(ctx context.Context, client ads.AggregatedDiscov
 	if err != nil {
 		return err
 	}
+	// Like Envoy it tells what it has of an earlier stream.
 	node := p.node()
-	for _, url := range []string{clusterURL, listenerURL} {
-		if err := s.Send(&ads.DeltaDiscoveryRequest{Node: node, TypeUrl: url}); err != nil {
+	known := map[string]bool{}
+	for name := range p.versions[endpointURL] {
+		known[name] = true
+	}
+	for _, first := range []struct {
+		url   string
+		names []string
+	}{{clusterURL, nil}, {endpointURL, slices.Collect(maps.Keys(known))}, {listenerURL, nil}, {secretURL, p.fleet.secrets}} {
+		if len(first.names) == 0 && (first.url == endpointURL || first.url == secretURL) {
+			continue
+		}
+		if err := s.Send(&ads.DeltaDiscoveryRequest{
+			Node: node, TypeUrl: first.url, ResourceNamesSubscribe: first.names, InitialResourceVersions: p.versions[first.url],
+		}); err != nil {
 			return err
 		}
 		node = nil
 	}
-	if names := p.fleet.secrets; len(names) > 0 {
-		if err := s.Send(&ads.DeltaDiscoveryRequest{TypeUrl: secretURL, ResourceNamesSubscribe: names}); err != nil {
-			return err
-		}
-	}
-	known := map[string]bool{}
 	for {
 		resp, err := s.Recv()
 		if err != nil {
@@ -165,7 +174,11 @@ func (p *simulated) deltaStream(ctx context.Context, client ads.AggregatedDiscov
 		}
 		p.fleet.bytes.Add(int64(proto.Size(resp)))
 		var fresh []string
+		for _, name := range resp.RemovedResources {
+			delete(p.versions[resp.TypeUrl], name)
+		}
 		for _, r := range resp.Resources {
+			p.has(resp.TypeUrl, r.Name, r.Version)
 			if name := p.learn(resp.TypeUrl, r.Resource); name != "" && !known[name] {
 				known[name] = true
 				fresh = append(fresh, name)
@@ -181,6 +194,14 @@ func (p *simulated) deltaStream(ctx context.Context, client ads.AggregatedDiscov
 		}
 		p.look()
 	}
+}
+
+// has notes the version of a resource.
+func (p *simulated) has(url, name, version string) {
+	if p.versions[url] == nil {
+		p.versions[url] = map[string]string{}
+	}
+	p.versions[url][name] = version
 }
 
 func (p *simulated) fullStream(ctx context.Context, client ads.AggregatedDiscoveryServiceClient) error {

@@ -18,6 +18,7 @@ type Member struct {
 	changed func()
 	gone    bool
 	leaves  map[string]*leaf // by mesh
+	guestOf []*mesh          // whose certificates it checks, too
 	// regenerations counts the certificates that the proxy ever had in its mesh.
 	regenerations uint32
 	// reported is what was recorded last, if anything was on this connection.
@@ -83,6 +84,24 @@ func (m *Member) Leave() {
 	for _, l := range m.leaves {
 		m.s.drop(l)
 	}
+	m.visit(nil)
+}
+
+// visit makes the proxy a guest of these meshes and no others; s.mu is held.
+func (m *Member) visit(names []string) {
+	before := m.guestOf
+	m.guestOf = nil
+	for _, name := range names {
+		other := m.s.meshOf(name)
+		other.guests[m] = struct{}{}
+		m.guestOf = append(m.guestOf, other)
+	}
+	for _, other := range before {
+		if !slices.Contains(m.guestOf, other) {
+			delete(other.guests, m)
+			m.s.forgetUnused(other)
+		}
+	}
 }
 
 // Secrets says what the proxy needs from now on and returns what of it is there.
@@ -100,9 +119,11 @@ func (m *Member) Secrets(need *ir.Identity, tags map[string][]string) []*xds.Res
 		}
 	}
 	if need == nil {
+		m.visit(nil)
 		m.report(nil)
 		return nil
 	}
+	m.visit(need.CrossMesh)
 	l := m.leaves[need.Mesh]
 	if l == nil {
 		l = &leaf{member: m, mesh: s.meshOf(need.Mesh)}
@@ -159,9 +180,7 @@ func (s *Service) drop(l *leaf) {
 	s.timers.stop(&l.timer)
 	delete(l.mesh.leaves, l)
 	delete(l.member.leaves, l.mesh.name)
-	if len(l.mesh.leaves) == 0 && l.mesh.mtls == nil && !l.mesh.loading {
-		delete(s.meshes, l.mesh.name)
-	}
+	s.forgetUnused(l.mesh)
 }
 
 // Holds is told what the proxy has accepted, and keeps its insight up to date.

@@ -76,6 +76,8 @@ type mesh struct {
 	plan     *plan
 	before   *plan // the plan that was replaced; proxies may still hold its bundle
 	leaves   map[*leaf]struct{}
+	// guests are the proxies of other meshes that check certificates of this one.
+	guests map[*Member]struct{}
 
 	dirty, loading bool
 	loadFault      fault // of loading authorities
@@ -181,7 +183,7 @@ func (s *Service) Follow(t model.Tables, name string) {
 
 // newMesh adds a mesh; s.mu is held.
 func (s *Service) newMesh(name string) *mesh {
-	m := &mesh{name: name, backends: map[string]*loaded{}, known: map[string]Authority{}, leaves: map[*leaf]struct{}{}}
+	m := &mesh{name: name, backends: map[string]*loaded{}, known: map[string]Authority{}, leaves: map[*leaf]struct{}{}, guests: map[*Member]struct{}{}}
 	s.meshes[name] = m
 	return m
 }
@@ -350,10 +352,25 @@ func (s *Service) turnOff(m *mesh) []func() {
 	m.plan, m.before, m.trust = nil, nil, nil
 	m.known = map[string]Authority{}
 	m.issueFault = fault{}
-	if len(m.leaves) == 0 {
+	s.forgetUnused(m)
+	return m.guestsChanged() // the mesh's own proxies are built anew, without certificates
+}
+
+// forgetUnused drops a mesh that neither has mutual TLS nor anybody who asks for it;
+// s.mu is held.
+func (s *Service) forgetUnused(m *mesh) {
+	if len(m.leaves) == 0 && len(m.guests) == 0 && m.mtls == nil && !m.loading {
 		delete(s.meshes, m.name)
 	}
-	return nil // the proxies are built anew, without certificates
+}
+
+// guestsChanged returns how to tell the guests that whom they trust is another.
+func (m *mesh) guestsChanged() []func() {
+	out := make([]func(), 0, len(m.guests))
+	for g := range m.guests {
+		out = append(out, g.changed)
+	}
+	return out
 }
 
 // remember keeps the authorities that may have to sign.
@@ -382,6 +399,9 @@ func (s *Service) adopt(m *mesh, next *plan) []func() {
 		m.before = old
 	}
 	var tell []func()
+	if !next.sameBundle(old) {
+		tell = m.guestsChanged()
+	}
 	for l := range m.leaves {
 		if !next.sameBundle(old) {
 			tell = append(tell, l.member.changed)

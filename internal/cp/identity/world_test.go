@@ -108,7 +108,12 @@ func backend(name, typ string) kinds.CABackend { return kinds.CABackend{Name: na
 // mesh writes the Mesh m with these authorities, the first of which is in use.
 func (w *world) mesh(backends ...kinds.CABackend) {
 	w.t.Helper()
-	o := kinds.Mesh.Make("", "m")
+	w.meshNamed("m", backends...)
+}
+
+func (w *world) meshNamed(name string, backends ...kinds.CABackend) {
+	w.t.Helper()
+	o := kinds.Mesh.Make("", name)
 	spec := &kinds.MeshSpec{}
 	if len(backends) > 0 {
 		spec.MTLS = &kinds.MeshMTLS{EnabledBackend: backends[0].Name, Backends: backends}
