@@ -92,14 +92,8 @@ func attribute(list []*commonpb.KeyValue, key string) string {
 	return ""
 }
 
-// MeshAccessLog writes lines to a file, to a TCP server by way of kuma-dp, and to
-// an OpenTelemetry collector; an empty list ends it for one service.
-func testAccessLog(t *testing.T, m *policyMesh) {
-	file, sink, collector := filepath.Join(t.TempDir(), "access.log"), startLines(t), startOTLP(t)
-	m.server("web-1", "web", "http", app(t, "web"), nil)
-	m.server("quiet-1", "quiet", "http", app(t, "quiet"), nil)
-	c := m.caller("client", "web", "quiet")
-	m.apply(fmt.Sprintf(`
+// accessLogs wants a file, the address of a TCP server and that of a collector.
+const accessLogs = `
 type: MeshAccessLog
 name: logs
 spec:
@@ -131,7 +125,16 @@ spec:
           endpoint: %s
           body: {kvlistValue: {values: [{key: path, value: {stringValue: '%%REQ(:PATH)%%'}}]}}
           attributes: [{key: mesh, value: '%%KUMA_MESH%%'}, {key: direction, value: '%%KUMA_TRAFFIC_DIRECTION%%'}]
-`, file, hostport(sink.port), hostport(collector.port)))
+`
+
+// MeshAccessLog writes lines to a file, to a TCP server by way of kuma-dp, and to
+// an OpenTelemetry collector; an empty list ends it for one service.
+func testAccessLog(t *testing.T, m *policyMesh) {
+	file, sink, collector := filepath.Join(t.TempDir(), "access.log"), startLines(t), startOTLP(t)
+	m.server("web-1", "web", "http", app(t, "web"), nil)
+	m.server("quiet-1", "quiet", "http", app(t, "quiet"), nil)
+	c := m.caller("client", "web", "quiet")
+	m.apply(fmt.Sprintf(accessLogs, file, hostport(sink.port), hostport(collector.port)))
 	m.await("lines are written to the file", func() error {
 		c.get("web", "/in-file")
 		c.get("quiet", "/not-in-file")

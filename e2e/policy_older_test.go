@@ -69,6 +69,12 @@ conf:
 	for _, u := range []*upstream{v1, v2} {
 		u.answers(func(http.ResponseWriter, *http.Request) { time.Sleep(time.Second) })
 	}
+	testOlderTimeout(m, c)
+	c.rejectsNothing(t)
+}
+
+// testOlderTimeout calls a service that takes a second.
+func testOlderTimeout(m *policyMesh, c *policyClient) {
 	m.apply(`
 type: Timeout
 name: short
@@ -78,7 +84,6 @@ conf: {connectTimeout: 3s, tcp: {idleTimeout: 0.5s}, http: {requestTimeout: 0.3s
 `)
 	m.await("a slow request ends", func() error { return between("status", c.get("web", "/slow").status, 504, 504) })
 	m.await("an idle connection is closed", func() error { return closedWhenIdle(c.ports["echo"], 5*time.Second) })
-	c.rejectsNothing(t)
 }
 
 // route gives a mesh the older routing, on which the older policies of clients depend.
@@ -146,6 +151,13 @@ conf: {interval: 0.2s, timeout: 5s, unhealthyThreshold: 1, healthyThreshold: 1, 
 		t.Errorf("the check has x-check %q", got)
 	}
 	m.remove("HealthCheck", "checks")
+	testOlderBreaker(m, c, good, bad)
+	c.rejectsNothing(t)
+}
+
+// testOlderBreaker has one of two instances ejected, and the other one too busy.
+func testOlderBreaker(m *policyMesh, c *policyClient, good, bad *upstream) {
+	t := m.t
 	bad.answers(failing(http.StatusInternalServerError))
 	m.apply(`
 type: CircuitBreaker
@@ -177,7 +189,6 @@ conf: {interval: 1s, baseEjectionTime: 600s, maxEjectionPercent: 100, detectors:
 	if a := <-held; a.status != http.StatusOK {
 		t.Errorf("the first request got %d", a.status)
 	}
-	c.rejectsNothing(t)
 }
 
 // The older FaultInjection and RateLimit act on the clients that they name.

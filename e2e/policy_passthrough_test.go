@@ -189,10 +189,10 @@ networking:
 	})
 }
 
-// MeshPassthrough decides what outside of the mesh an application reaches that
-// is redirected: nothing, everything, or what it lists by address, range, name
-// of an HTTP host, and name in TLS.
-func testPassthrough(t *testing.T, m *policyMesh) {
+// newOutside makes an island with servers that are no part of the mesh: on each
+// address HTTP on two ports and HTTPS on one.
+func newOutside(t *testing.T) *island {
+	t.Helper()
 	pair, err := tls.X509KeyPair(newAuthority(t))
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +209,14 @@ func testPassthrough(t *testing.T, m *policyMesh) {
 		go func() { _ = secured.ServeTLS(n.listen(net.JoinHostPort(address, "8443")), "", "") }()
 		t.Cleanup(func() { _ = secured.Close() })
 	}
+	return n
+}
+
+// MeshPassthrough decides what outside of the mesh an application reaches that
+// is redirected: nothing, everything, or what it lists by address, range, name
+// of an HTTP host, and name in TLS.
+func testPassthrough(t *testing.T, m *policyMesh) {
+	n := newOutside(t)
 	n.proxy(m)
 	reaches := func(address, host, serverName, want string) error {
 		status, body, err := n.call(address, host, serverName)

@@ -46,10 +46,22 @@ spec:
 		}
 		return nil
 	})
-	for _, x := range []struct {
-		method, path, want string
-		headers            []string
-	}{
+	for _, x := range requestsForRules() {
+		a, err := c.try(x.method, "web", x.path, x.headers...)
+		if err != nil || a.status != http.StatusOK || a.body != "web" || a.header.Get("x-rule") != x.want {
+			t.Errorf("%s %s %v: rule %q, status %d, %v; want rule %q", x.method, x.path, x.headers, a.header.Get("x-rule"), a.status, err, x.want)
+		}
+	}
+}
+
+// ruled is a request with the rule that it is for; "" = none.
+type ruled struct {
+	method, path, want string
+	headers            []string
+}
+
+func requestsForRules() []ruled {
+	return []ruled{
 		{"GET", "/exact", "exact", nil},
 		{"GET", "/exact/no", "", nil},
 		{"GET", "/prefix", "prefix", nil},
@@ -74,11 +86,6 @@ spec:
 		{"GET", "/all/x?d=d", "", []string{"x-d", "d"}},
 		{"POST", "/all/x?d=e", "", []string{"x-d", "d"}},
 		{"POST", "/all/x?d=d", "", []string{"x-d", "e"}},
-	} {
-		a, err := c.try(x.method, "web", x.path, x.headers...)
-		if err != nil || a.status != http.StatusOK || a.body != "web" || a.header.Get("x-rule") != x.want {
-			t.Errorf("%s %s %v: rule %q, status %d, %v; want rule %q", x.method, x.path, x.headers, a.header.Get("x-rule"), a.status, err, x.want)
-		}
 	}
 }
 
@@ -93,25 +100,7 @@ func testHTTPRouteFilters(t *testing.T, m *policyMesh) {
 	m.server("web-1", "web", "http", web.port, nil)
 	m.server("shadow-1", "shadow", "http", shadow.port, nil)
 	c := m.caller("client", "web", "shadow")
-	rule := func(path, filters string) string {
-		return fmt.Sprintf("\n    - {matches: [{path: {type: PathPrefix, value: %s}}], default: {filters: [%s]}}", path, filters)
-	}
-	m.apply(`
-type: MeshHTTPRoute
-name: filters
-spec:
-  targetRef: {kind: Mesh}
-  to:
-  - targetRef: {kind: MeshService, name: web}
-    rules:` +
-		rule("/headers", `{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-set, value: new}], add: [{name: x-add, value: more}], remove: [x-gone]}},
-			{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-kept, value: new}], add: [{name: x-added, value: "1"}], remove: [x-secret]}}`) +
-		rule("/moved", `{type: RequestRedirect, requestRedirect: {scheme: https, hostname: example.org, port: 8443, statusCode: 301, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}`) +
-		rule("/found", `{type: RequestRedirect, requestRedirect: {path: {type: ReplaceFullPath, replaceFullPath: /here}}}`) +
-		rule("/old", `{type: URLRewrite, urlRewrite: {hostname: web.internal, path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2}}}`) +
-		rule("/full", `{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /one}}}`) +
-		rule("/mirror", `{type: RequestMirror, requestMirror: {percentage: 100, backendRef: {kind: MeshService, name: shadow}}}`) +
-		rule("/unmirrored", `{type: RequestMirror, requestMirror: {percentage: 0, backendRef: {kind: MeshService, name: shadow}}}`))
+	m.apply(filterRules())
 	m.await("the rules are there", func() error { return between("status", c.get("web", "/moved").status, 301, 301) })
 
 	a := c.get("web", "/headers", "x-set", "old", "x-add", "one", "x-gone", "1")
@@ -156,6 +145,29 @@ spec:
 	if n := len(shadow.seen("/unmirrored")); n != 0 {
 		t.Errorf("%d requests are mirrored at 0 %%", n)
 	}
+}
+
+// filterRules is a MeshHTTPRoute with a rule for each filter.
+func filterRules() string {
+	rule := func(path, filters string) string {
+		return fmt.Sprintf("\n    - {matches: [{path: {type: PathPrefix, value: %s}}], default: {filters: [%s]}}", path, filters)
+	}
+	return `
+type: MeshHTTPRoute
+name: filters
+spec:
+  targetRef: {kind: Mesh}
+  to:
+  - targetRef: {kind: MeshService, name: web}
+    rules:` +
+		rule("/headers", `{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-set, value: new}], add: [{name: x-add, value: more}], remove: [x-gone]}},
+			{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-kept, value: new}], add: [{name: x-added, value: "1"}], remove: [x-secret]}}`) +
+		rule("/moved", `{type: RequestRedirect, requestRedirect: {scheme: https, hostname: example.org, port: 8443, statusCode: 301, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}`) +
+		rule("/found", `{type: RequestRedirect, requestRedirect: {path: {type: ReplaceFullPath, replaceFullPath: /here}}}`) +
+		rule("/old", `{type: URLRewrite, urlRewrite: {hostname: web.internal, path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2}}}`) +
+		rule("/full", `{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /one}}}`) +
+		rule("/mirror", `{type: RequestMirror, requestMirror: {percentage: 100, backendRef: {kind: MeshService, name: shadow}}}`) +
+		rule("/unmirrored", `{type: RequestMirror, requestMirror: {percentage: 0, backendRef: {kind: MeshService, name: shadow}}}`)
 }
 
 // MeshHTTPRoute shares requests by weights among versions and other services.
@@ -249,6 +261,12 @@ spec:
 	if err := between("other of 200 at 25 %", got["other"], 20, 85); err != nil || got["v2"]+got["other"] != 200 {
 		t.Errorf("connections: %v, %v", got, err)
 	}
+	testTCPRouteOfHTTP(m, c)
+}
+
+// testTCPRouteOfHTTP looks at the route of a service that speaks HTTP.
+func testTCPRouteOfHTTP(m *policyMesh, c *policyClient) {
+	m.t.Helper()
 	m.await("connections for an HTTP service are routed", func() error {
 		if a, err := c.try(http.MethodGet, "web", "/"); err != nil || a.body != "web-b" {
 			return fmt.Errorf("%q, %w", a.body, err)
@@ -319,16 +337,9 @@ spec:
 	}
 }
 
-// MeshProxyPatch adds, changes and removes clusters, listeners, filters and
-// virtual hosts, by parts and by JSON patches.
-func testProxyPatch(t *testing.T, m *policyMesh) {
-	web := startUpstream(t, "web")
-	m.server("web-1", "web", "http", web.port, nil)
-	m.server("echo-1", "echo", "tcp", echo(t), nil)
-	c := m.caller("client", "web", "echo")
-	p := ports(t, 1)
-	m.await("the echo comes back", func() error { return say(c.ports["echo"], "hello") })
-	m.apply(fmt.Sprintf(`
+// proxyPatches wants the ports of an application, of a listener to be added, and
+// of the outbound to the echo, and four additions of HTTP filters.
+const proxyPatches = `
 type: MeshProxyPatch
 name: patches
 spec:
@@ -362,7 +373,18 @@ spec:
     - virtualHost: {operation: Add, match: {routeConfigurationName: 'outbound:web'}, value: '{name: extra, domains: [extra.example], routes: [{match: {prefix: /}, direct_response: {status: 418}}]}'}
     - virtualHost: {operation: Add, match: {routeConfigurationName: 'outbound:web'}, value: '{name: removed, domains: [removed.example], routes: [{match: {prefix: /}, direct_response: {status: 418}}]}'}
     - virtualHost: {operation: Remove, match: {name: removed}}
-`, web.port, p[0], c.ports["echo"],
+`
+
+// MeshProxyPatch adds, changes and removes clusters, listeners, filters and
+// virtual hosts, by parts and by JSON patches.
+func testProxyPatch(t *testing.T, m *policyMesh) {
+	web := startUpstream(t, "web")
+	m.server("web-1", "web", "http", web.port, nil)
+	m.server("echo-1", "echo", "tcp", echo(t), nil)
+	c := m.caller("client", "web", "echo")
+	p := ports(t, 1)
+	m.await("the echo comes back", func() error { return say(c.ports["echo"], "hello") })
+	m.apply(fmt.Sprintf(proxyPatches, web.port, p[0], c.ports["echo"],
 		appending("AddFirst", "", "b"), appending("AddBefore", "b", "a"), appending("AddAfter", "b", "c"), appending("AddLast", "", "d")))
 	m.await("the patches are there", func() error {
 		if got := c.get("web", "/").header.Get("x-patched"); got != "1" {
@@ -390,6 +412,29 @@ spec:
 			t.Errorf("%s is %d", name, n)
 		}
 	}
+	checkPatched(t, c)
+	m.apply(fmt.Sprintf(`
+type: MeshProxyPatch
+name: patches
+spec:
+  targetRef: {kind: MeshSubset, tags: {kuma.io/service: client}}
+  default: {appendModifications: [{listener: {operation: Remove, match: {name: 'outbound:127.0.0.1:%d'}}}, {cluster: {operation: Remove, match: {name: echo}}}]}
+`, c.ports["echo"]))
+	m.await("the listener is removed", func() error {
+		if say(c.ports["echo"], "hello") == nil {
+			return fmt.Errorf("the echo came back")
+		}
+		return nil
+	})
+	if got := c.get("web", "/").header; got.Get("x-patched") != "" {
+		t.Errorf("the former patches are there: %v", maps.Collect(maps.All(got)))
+	}
+	c.rejectsNothing(t)
+}
+
+// checkPatched looks at what cannot be seen by calls alone.
+func checkPatched(t *testing.T, c *policyClient) {
+	t.Helper()
 	config := c.config(t)
 	if err := contains(config, `"connect_timeout": "11s"`, `"connect_timeout": "7s"`, `"lb_policy": "RANDOM"`, `"stat_prefix": "patched"`); err != nil {
 		t.Error(err)
@@ -413,23 +458,6 @@ spec:
 			t.Errorf("the added virtual host answers %d", resp.StatusCode)
 		}
 	}
-	m.apply(fmt.Sprintf(`
-type: MeshProxyPatch
-name: patches
-spec:
-  targetRef: {kind: MeshSubset, tags: {kuma.io/service: client}}
-  default: {appendModifications: [{listener: {operation: Remove, match: {name: 'outbound:127.0.0.1:%d'}}}, {cluster: {operation: Remove, match: {name: echo}}}]}
-`, c.ports["echo"]))
-	m.await("the listener is removed", func() error {
-		if say(c.ports["echo"], "hello") == nil {
-			return fmt.Errorf("the echo came back")
-		}
-		return nil
-	})
-	if got := c.get("web", "/").header; got.Get("x-patched") != "" {
-		t.Errorf("the former patches are there: %v", maps.Collect(maps.All(got)))
-	}
-	c.rejectsNothing(t)
 }
 
 // appending is a modification that adds an HTTP filter, which appends its name

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// Policies find real MeshServices by their names, their ports and their labels,
-// and routes send requests from one to another.
-func testRealServices(t *testing.T, m *policyMesh) {
-	m.apply("{type: Mesh, name: " + m.name + ", skipCreatingInitialPolicies: ['*'], meshServices: {mode: Exclusive}}")
-	web, other, flaky, slow := startUpstream(t, "web"), startUpstream(t, "other"), startUpstream(t, "flaky"), startUpstream(t, "slow")
+// exclusive starts a server for each application, and a client that reaches them
+// as MeshServices.
+func (m *policyMesh) exclusive(list ...*upstream) (*policyClient, map[string]*dataplane) {
+	t := m.t
+	t.Helper()
 	var outbounds strings.Builder
 	c := &policyClient{t: t, ports: map[string]int{}, http: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
-	servers, listen := map[string]*dataplane{}, ports(t, 4)
-	for i, u := range []*upstream{web, other, flaky, slow} {
+	servers, listen := map[string]*dataplane{}, ports(t, len(list))
+	for i, u := range list {
 		servers[u.name] = m.server(u.name+"-1", u.name, "http", u.port, nil)
 		c.ports[u.name] = listen[i]
 		fmt.Fprintf(&outbounds, "  - {port: %d, backendRef: {kind: MeshService, name: %s, port: %d}}\n", c.ports[u.name], u.name, servers[u.name].inbound)
@@ -43,6 +43,15 @@ func testRealServices(t *testing.T, m *policyMesh) {
 			return nil
 		})
 	}
+	return c, servers
+}
+
+// Policies find real MeshServices by their names, their ports and their labels,
+// and routes send requests from one to another.
+func testRealServices(t *testing.T, m *policyMesh) {
+	m.apply("{type: Mesh, name: " + m.name + ", skipCreatingInitialPolicies: ['*'], meshServices: {mode: Exclusive}}")
+	web, other, flaky, slow := startUpstream(t, "web"), startUpstream(t, "other"), startUpstream(t, "flaky"), startUpstream(t, "slow")
+	c, servers := m.exclusive(web, other, flaky, slow)
 	var calls atomic.Int64
 	flaky.answers(func(w http.ResponseWriter, _ *http.Request) {
 		if calls.Add(1)%2 == 1 {
