@@ -321,3 +321,17 @@ func TestWrittenSettings(t *testing.T) {
 		t.Errorf("defaults are not to be written:\n%s", text)
 	}
 }
+
+// What 2.10 says about eBPF when something is removed must not stop the removal,
+// and must not pass for one.
+func TestUninstallEBPF(t *testing.T) {
+	k := &kumactl{home: t.TempDir()}
+	r := k.runOn(t, fakeHost([]string{"10.50.0.53"}, true, true, false, ""), "uninstall", "transparent-proxy", "--ebpf-enabled", "--ebpf-bpffs-path", "/sys/fs/bpf", "--dry-run")
+	if r.code != 0 || !strings.Contains(r.err, "--ebpf-enabled has no effect") {
+		t.Errorf("code %d: %s", r.code, r.err)
+	}
+	r = k.runOn(t, fakeHost([]string{"10.50.0.53"}, true, true, false, ""), "uninstall", "ebpf", "--namespace", "kuma-system", "--remove-only")
+	if r.code == 0 || !strings.Contains(r.err, "not supported") {
+		t.Errorf("code %d: %s", r.code, r.err)
+	}
+}

@@ -445,7 +445,7 @@ func TestWithoutRoot(t *testing.T) {
 // with what the systemd unit leaves. Without the right to make namespaces there is
 // no comparison, but all else works.
 func TestFewCapabilities(t *testing.T) {
-	unit, err := os.ReadFile("../../deploy/systemd/weft-transparent-proxy.service")
+	unit, err := os.ReadFile("../../deploy/systemd/kuma-transparent-proxy.service")
 	if err != nil {
 		t.Fatal(err)
 	}
