@@ -155,7 +155,9 @@ func (n *session) run(ctx context.Context) error {
 	checked := s.rechecks.Load()
 	st, object, err := s.door.admit(ctx, n.node)
 	if err != nil {
-		n.log.Info("proxy is refused", "client", st.peer, "error", err)
+		if ctx.Err() == nil { // else it left before it was known
+			n.log.Info("proxy is refused", "client", st.peer, "error", err)
+		}
 		return statusOf(err)
 	}
 	n.report = &reporter{s: s, log: n.log}

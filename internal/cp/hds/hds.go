@@ -190,6 +190,9 @@ func (s *Server) StreamHealthCheck(gs health.HealthDiscoveryService_StreamHealth
 		return err
 	}
 	if err := s.d.Door.Authenticate(ctx, node); err != nil {
+		if ctx.Err() != nil {
+			return err // it left before it was known
+		}
 		s.d.Log.Info("proxy is refused", "proxy", node.Key.String(), "error", err)
 		return err //nolint:wrapcheck // because it is a gRPC status
 	}

@@ -20,7 +20,7 @@ const (
 // HTTP answers requests on a listener until ctx ends, then closes the listener
 // and all connections. what names the server in errors.
 func HTTP(ctx context.Context, what string, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes}
+	s := &http.Server{Handler: impatient(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	select {
@@ -31,4 +31,16 @@ func HTTP(ctx context.Context, what string, l net.Listener, h http.Handler) erro
 		_ = <-done
 		return err
 	}
+}
+
+// impatient bounds the wait for a body, which nobody needs but the server wants to
+// have before the next request. A ReadTimeout would also end handlers that take
+// longer.
+func impatient(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(headerTimeout))
+		}
+		h.ServeHTTP(w, r)
+	})
 }
