@@ -48,6 +48,9 @@ func endpointsOf(s Subject, c *ir.Cluster, tables model.Tables) ([]ir.Endpoint, 
 // no endpoints of it.
 func idle(c *ir.Cluster, tables model.Tables, known map[at]bool) []LeftOut {
 	selects := selector(c, tables)
+	if selects == nil {
+		return nil
+	}
 	var out []LeftOut
 	for _, row := range tables.Table(kinds.Dataplane, c.Destination.Mesh).Rows() {
 		spec := model.Spec[kinds.DataplaneSpec](row.Object)
@@ -73,14 +76,17 @@ func idle(c *ir.Cluster, tables model.Tables, known map[at]bool) []LeftOut {
 	return out
 }
 
-// selector tells which inbounds belong to the destination of a cluster.
+// selector tells which inbounds belong to the destination of a cluster; nil for
+// those that are joined of others.
 func selector(c *ir.Cluster, tables model.Tables) func(proxy string, in *kinds.Inbound) bool {
 	d := c.Destination
 	switch d.Kind {
 	case "":
-		return func(_ string, in *kinds.Inbound) bool {
-			return in.Service() == d.Name && inSubset(in.Tags, c.Endpoints.Subset)
+		subset := ""
+		if c.Endpoints != nil {
+			subset = c.Endpoints.Subset
 		}
+		return func(_ string, in *kinds.Inbound) bool { return in.Service() == d.Name && inSubset(in.Tags, subset) }
 	case kinds.MeshService.Name:
 		row, ok := tables.Table(kinds.MeshService, d.Mesh).Get(d.Name)
 		if !ok {
@@ -96,7 +102,7 @@ func selector(c *ir.Cluster, tables model.Tables) func(proxy string, in *kinds.I
 			return target.Matches(in.Port, in.Name) && s.SelectsInbound(proxy, in.Tags)
 		}
 	}
-	return func(string, *kinds.Inbound) bool { return false }
+	return nil
 }
 
 // inSubset tells whether tags are in a subset, as ir.EndpointsRef writes it.

@@ -74,13 +74,14 @@ func serversOf(s Subject, c *ir.Cluster, endpoints []ir.Endpoint, w World) ([]Se
 	for _, e := range endpoints {
 		where[at{e.Address, e.Port}] = true
 	}
+	selects := selector(c, w.Tables)
 	var out []Server
 	for _, row := range w.Tables.Table(kinds.Dataplane, s.Proxy.ID.Mesh).Rows() {
 		spec := model.Spec[kinds.DataplaneSpec](row.Object)
 		inbounds := spec.Inbounds()
 		for i := range inbounds {
 			in := &inbounds[i]
-			if len(out) == maxServers || !where[at{spec.EndpointAddress(in), in.Port}] {
+			if len(out) == maxServers || !where[at{spec.EndpointAddress(in), in.Port}] || selects != nil && !selects(row.Meta.Name, in) {
 				continue
 			}
 			far, is, err := w.Proxies(row.Meta.Name)
