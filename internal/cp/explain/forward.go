@@ -124,7 +124,7 @@ func serverOf(client Subject, c *ir.Cluster, far Subject, in *kinds.Inbound) (Se
 	case port.TLS == nil:
 		out.Allowed, out.Why = true, "without mutual TLS everybody may connect"
 	case !secured && port.TLS.Mode == ir.TLSStrict:
-		out.Why = "it takes mutual TLS only, and the client's proxy sends plain text"
+		out.Why = "it takes mutual TLS only, and this is sent in plain text"
 	case !secured:
 		out.Allowed, out.Why = true, "plain text is let in, and permissions do not count for it (PERMISSIVE)"
 	default:

@@ -128,13 +128,14 @@ func OfRequest(s Subject, q Request, w World) (*Answer, error) {
 	}
 	a := &Answer{From: s.Proxy.ID.Name, To: q.To, Policies: []policy.Verdict{}}
 	x := verdicts(s)
-	i, name, why := catch(s, t)
+	c := catch(s, t)
+	i := c.index
 	if i < 0 {
-		escape(a, s, t, x, why)
-		return a, nil
+		escape(a, s, t, x, c)
+		return a, a.around(s, t, w)
 	}
 	o := s.Proxy.Outbounds[i]
-	a.Outbound = &Caught{Name: name, Address: o.Address, Port: o.Port, Destination: destinationOf(o.Destination), Protocol: protocol(o.Protocol)}
+	a.Outbound = &Caught{Name: c.name, Address: o.Address, Port: o.Port, Destination: destinationOf(o.Destination), Protocol: protocol(o.Protocol)}
 	a.Policies = list(x.Outbounds[i].Destination)
 	if l := s.Inputs.Legacy; l != nil && o.Destination.Kind == "" {
 		a.Older = named(append(l.OnOutbound(o.Destination.Name), l.OnService(o.Destination.Name)...))

@@ -48,6 +48,11 @@ func TestSituations(t *testing.T) {
 	breaker := policyOf("MeshCircuitBreaker", object{"targetRef": wholeMesh, "to": []object{{
 		"targetRef": object{"kind": "MeshService", "name": "web"}, "default": object{"connectionLimits": object{"maxConnections": 7}},
 	}}})
+	named := object{"type": "MeshService", "mesh": "m", "name": "api", "spec": object{
+		"selector": object{"dataplaneTags": object{"kuma.io/service": "api"}}, "ports": []object{{"port": 8080, "targetPort": 80, "appProtocol": "http"}},
+	}, "status": object{"vips": []object{{"ip": "241.0.0.9"}}, "addresses": []object{{"hostname": "api.svc.mesh.local", "status": "Available"}}}}
+	sick := dataplane("api-4", "api", nil)
+	sick["networking"].(object)["inbound"].([]object)[0]["state"] = "NotReady"
 	for name, c := range map[string]struct {
 		docs    []object
 		from    string
@@ -71,6 +76,12 @@ func TestSituations(t *testing.T) {
 		"an address in a range":   {with(open, exits), "job-1", "192.0.2.7:22", explain.PassedOn, []string{"allows"}, ""},
 		"an address, another":     {with(open, exits), "job-1", "192.0.3.7:22", explain.Refused, []string{"no match"}, "unless"},
 		"IPv6, written at length": {with(open, exits), "job-1", "[2001:db8:0::1]:5432", explain.PassedOn, []string{"allows"}, ""},
+		"around the mesh":         {open, "job-1", "10.0.97.2:80", explain.PassedOn, []string{"port 80 of the proxy api-1, but not through the mesh"}, ""},
+		"around, with TLS":        {secured("STRICT"), "job-1", "http://10.0.97.2", explain.Refused, []string{"takes mutual TLS only", "by its name"}, ""},
+		"a host name":             {with(open, named), "job-1", "http://api.svc.mesh.local:8080/x", explain.Forwarded, []string{`"name":"api.svc.mesh.local"`, `"kind":"MeshService"`, `"proxy":"api-1"`}, ""},
+		"a host name, wrong port": {with(open, named), "job-1", "http://api.svc.mesh.local/x", explain.Refused, []string{"known on port 8080 only"}, ""},
+		"a virtual address":       {with(open, named), "job-1", "241.0.0.9:8080", explain.Forwarded, []string{`"kind":"MeshService"`}, ""},
+		"resource, not ready":     {with(open, named, sick), "job-1", "241.0.0.9:8080", explain.Forwarded, []string{`"leftOut":[{"proxy":"api-4"`, "not ready"}, ""},
 	} {
 		b, err := json.Marshal(asker(t, c.docs)(c.from, c.to))
 		if err != nil {

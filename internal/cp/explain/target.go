@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
+	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
 )
 
@@ -33,7 +35,7 @@ func sameAddress(a, b string) bool {
 	}
 	x, err := netip.ParseAddr(a)
 	y, err2 := netip.ParseAddr(b)
-	return err == nil && err2 == nil && x == y
+	return err == nil && err2 == nil && x.Unmap() == y.Unmap()
 }
 
 // secured tells whether the client itself speaks TLS.
@@ -88,15 +90,25 @@ func parse(to string) (*target, *TargetError) {
 	return t, nil
 }
 
-// catch returns the index of the outbound that gets the traffic, with the name
-// that led to it. Without one it is -1, and why says what there is instead.
-func catch(s Subject, t *target) (i int, name, why string) {
+// hit is the outbound that gets traffic, by its index, with the name that led
+// to it. Without one it is -1, and why says what there is instead; dead tells
+// that the address is a virtual one, at which nothing else listens.
+type hit struct {
+	index     int
+	name, why string
+	dead      bool
+}
+
+// catch finds the outbound that gets the traffic.
+func catch(s Subject, t *target) hit {
+	name := ""
 	addresses := []string{t.host}
-	if d := s.Proxy.DNS; d != nil {
-		for _, x := range d.Domains {
-			if strings.EqualFold(x.Name, strings.TrimSuffix(t.host, ".")) {
-				name = x.Name
-				addresses = append(addresses, x.Addresses...)
+	// Not from Proxy.DNS, which is only known while the proxy is connected.
+	for _, o := range s.Inputs.Outbounds.List() {
+		for _, n := range o.Names {
+			if name == "" && strings.EqualFold(n, strings.TrimSuffix(t.host, ".")) { // the first address of a name counts
+				name = n
+				addresses = append(addresses, o.Address)
 			}
 		}
 	}
@@ -106,7 +118,7 @@ func catch(s Subject, t *target) (i int, name, why string) {
 		here := slices.ContainsFunc(addresses, func(a string) bool { return sameAddress(a, o.Address) }) || (o.Address == "127.0.0.1" && t.host == "localhost")
 		switch {
 		case here && (t.port == o.Port || t.port == 0):
-			return i, name, ""
+			return hit{index: i, name: name}
 		case here:
 			ports = append(ports, strconv.Itoa(int(o.Port)))
 		case byName < 0 && t.named(o):
@@ -115,13 +127,13 @@ func catch(s Subject, t *target) (i int, name, why string) {
 	}
 	switch {
 	case byName >= 0 && len(ports) == 0:
-		return byName, "", ""
+		return hit{index: byName}
 	case len(ports) > 0:
-		return -1, name, fmt.Sprintf("%s is known on port %s only", t.host, strings.Join(ports, ", "))
+		return hit{-1, name, fmt.Sprintf("%s is known on port %s only", t.host, strings.Join(ports, ", ")), true}
 	case name != "":
-		return -1, name, fmt.Sprintf("%s has an address, but this proxy has no port for it", t.host)
+		return hit{-1, name, fmt.Sprintf("%s has an address, but this proxy has no port for it", t.host), false}
 	}
-	return -1, "", fmt.Sprintf("%s is no name or address of the mesh on this proxy", t.host)
+	return hit{-1, "", fmt.Sprintf("%s is no name or address of the mesh on this proxy", t.host), false}
 }
 
 // named tells whether the target names the destination of an outbound.
@@ -131,10 +143,15 @@ func (t *target) named(o *ir.Outbound) bool {
 }
 
 // escape says what becomes of traffic that no outbound catches.
-func escape(a *Answer, s Subject, t *target, x *policy.Explanation, why string) {
+func escape(a *Answer, s Subject, t *target, x *policy.Explanation, c hit) {
+	why := c.why
 	tr := s.Proxy.Transparent
 	if tr == nil {
 		a.Outcome, a.Why = NotCaptured, why+"; without transparent proxying it does not go through the proxy at all"
+		return
+	}
+	if c.dead {
+		a.Outcome, a.Why = Refused, why+"; nobody answers on others"
 		return
 	}
 	for _, d := range s.Proxy.DirectAccess {
@@ -187,4 +204,37 @@ func passes(m ir.PassthroughMatch, t *target) bool {
 		return strings.ToLower(m.Value) == host
 	}
 	return t.at(m.Value)
+}
+
+// around says what becomes of traffic that goes to a proxy's inbound, but not by
+// an outbound that knows it: it arrives in plain text.
+func (a *Answer) around(s Subject, t *target, w World) error {
+	if t.port == 0 || (a.Outcome != PassedOn && a.Outcome != NotCaptured) {
+		return nil
+	}
+	for _, row := range w.Tables.Table(kinds.Dataplane, s.Proxy.ID.Mesh).Rows() {
+		spec := model.Spec[kinds.DataplaneSpec](row.Object)
+		inbounds := spec.Inbounds()
+		for i := range inbounds {
+			in := &inbounds[i]
+			if in.Port != t.port || !t.at(spec.EndpointAddress(in)) {
+				continue
+			}
+			far, is, err := w.Proxies(row.Meta.Name)
+			if err != nil || !is {
+				return err
+			}
+			v, has := serverOf(s, &ir.Cluster{}, far, in)
+			if !has {
+				return nil
+			}
+			a.Why += fmt.Sprintf("; it reaches port %d of the proxy %s, but not through the mesh", v.Port, v.Proxy)
+			if !v.Allowed {
+				a.Outcome = Refused
+				a.Why += ": " + v.Why + ". Call the service by its name"
+			}
+			return nil
+		}
+	}
+	return nil
 }
