@@ -53,7 +53,7 @@ func fleetRun(ctx context.Context, o options, delta bool) error {
 	}
 	f.idle(pid)
 	row("resident memory", fmt.Sprintf("%.0f MiB", resident(pid)), f.targets.memory)
-	row("streams that broke", fmt.Sprint(f.broken.Load()), "0")
+	f.reportBroken("streams that broke")
 	if err := profiles.take("metrics", "/metrics"); err != nil {
 		return err
 	}
@@ -95,17 +95,18 @@ type targets struct {
 }
 
 func targetsOf(proxies int) targets {
-	switch {
-	case proxies >= 10_000:
+	switch proxies {
+	case 10_000:
 		return targets{configured: "≤ 60 s", endpoint: "p99 ≤ 500 ms", idle: "≤ 5 %", memory: "≤ 2048 MiB"}
-	case proxies >= 1000:
+	case 1000:
 		return targets{
 			configured: "≤ 2 s", endpoint: "≤ 30 ms / 150 ms", endpointCPU: "≤ 60 ms", endpointBytes: "≤ 60 kB",
 			policy: "≤ 400 ms / 1.5 s", policyCPU: "≤ 1.2 s", idle: "≤ 1 %", memory: "≤ 250 MiB", restart: "≤ 5 s",
 		}
-	default:
+	case 100:
 		return targets{endpoint: "≤ 10 ms / 50 ms", policy: "≤ 20 ms", idle: "≤ 0.3 %", memory: "≤ 90 MiB"}
 	}
+	return targets{}
 }
 
 // endpointRounds adds and removes endpoints of services.

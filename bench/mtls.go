@@ -74,7 +74,7 @@ func mtlsFleet(ctx context.Context, o options) error {
 	if err := f.switchAuthority(cp); err != nil {
 		return err
 	}
-	row("streams that broke, but for the restart", fmt.Sprint(f.broken.Load()), "0")
+	f.reportBroken("streams that broke, but for the restart")
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (f *fleet) restart(ctx context.Context, cp *controlPlane) error {
 	row("control plane start → every proxy in sync, new certificate", ms(last), f.targets.restart)
 	row("… of it until the control plane is ready", ms(ready), "")
 	row("… CPU of it", ms(cpu(cp.cmd.Process.Pid)), "")
-	f.broken.Store(0)
+	f.forgetBroken()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -58,18 +59,18 @@ type fleet struct {
 	target  string
 	proxies []*simulated
 	bytes   atomic.Int64
-	broken  atomic.Int64
 
 	mu       sync.Mutex
 	awaited  func(p *simulated) bool
 	arrivals map[int]time.Time
-	done     atomic.Int64 // proxies that are completely configured
+	broken   map[string]int // streams by the error that they ended with
+	done     atomic.Int64   // proxies that are completely configured
 }
 
 func serviceName(i int) string { return fmt.Sprintf("svc-%d", i) }
 
 func newFleet(o options, delta bool, target string) *fleet {
-	f := &fleet{o: o, targets: targetsOf(o.proxies), delta: delta, target: target, arrivals: map[int]time.Time{}}
+	f := &fleet{o: o, targets: targetsOf(o.proxies), delta: delta, target: target, arrivals: map[int]time.Time{}, broken: map[string]int{}}
 	for i := range o.proxies {
 		f.proxies = append(f.proxies, &simulated{fleet: f, index: i, versions: map[string]map[string]string{}, timeouts: map[string]time.Duration{}, endpoints: map[string]map[string]bool{}})
 	}
@@ -136,7 +137,7 @@ func (p *simulated) run(ctx context.Context) {
 			stream = p.deltaStream
 		}
 		if err := stream(ctx, client); err != nil && ctx.Err() == nil {
-			p.fleet.broken.Add(1)
+			p.fleet.broke(err)
 			time.Sleep(300 * time.Millisecond)
 		}
 	}
@@ -291,6 +292,38 @@ func (p *simulated) learn(url string, r *anypb.Any) string {
 		p.endpoints[a.ClusterName] = set
 	}
 	return ""
+}
+
+// ports are what tells the messages of equal errors apart.
+var ports = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+:\d+`)
+
+// broke notes that a stream ended.
+func (f *fleet) broke(err error) {
+	text := ports.ReplaceAllString(err.Error(), "…")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken[text]++
+}
+
+// reportBroken prints how many streams broke, and the errors that they ended with.
+func (f *fleet) reportBroken(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, times := range f.broken {
+		n += times
+	}
+	row(name, fmt.Sprint(n), "0")
+	for text, times := range f.broken {
+		fmt.Printf("%6d × %s\n", times, text)
+	}
+}
+
+// forgetBroken begins to count anew.
+func (f *fleet) forgetBroken() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.broken)
 }
 
 // look notes when the proxy becomes complete, and when what is awaited is there.
