@@ -45,7 +45,7 @@ func testHostKilled(t *testing.T, m *meshOfHosts) {
 	_ = m.oneDP.wait(20 * time.Second)
 	ended := time.Since(killed)
 	eventually(t, 30*time.Second, "the other instance gets all requests", func() error {
-		return between("instances", m.clientDP.stat(t, "cluster.backend.membership_total"), 1, 1)
+		return between("instances", m.clientDP.endpoints(t, "backend"), 1, 1)
 	})
 	left, failed, ok := time.Since(killed), l.failed.Load(), l.ok.Load()
 	restarted := time.Now()

@@ -318,3 +318,20 @@ func (p *hostProxy) tryStat(name string) (int, error) {
 	n, _ := strconv.Atoi(v)
 	return n, err
 }
+
+// endpoints returns how many hosts a cluster of Envoy has. (The gauge of it keeps
+// its value when a cluster is replaced by one without hosts.)
+func (p *hostProxy) endpoints(t testing.TB, cluster string) int {
+	t.Helper()
+	text, err := p.host.fetch(proxyUser, "http://127.0.0.1:9901/clusters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, cluster+"::") && strings.Contains(line, "::cx_active::") {
+			n++
+		}
+	}
+	return n
+}

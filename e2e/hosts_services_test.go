@@ -247,7 +247,7 @@ func testHostServiceProbe(t *testing.T, m *meshOfHosts) {
 		t.Helper()
 		start := time.Now()
 		eventually(t, 20*time.Second, what, func() error {
-			return between("endpoints", m.clientDP.stat(t, "cluster.probed.membership_total"), n, n)
+			return between("endpoints", m.clientDP.endpoints(t, "probed"), n, n)
 		})
 		t.Logf("%s after %s", what, time.Since(start).Round(time.Millisecond))
 	}
