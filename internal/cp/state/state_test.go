@@ -150,6 +150,7 @@ func TestTablesAreSharedAndSorted(t *testing.T) {
 func TestWaitFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st, s := following(t)
+		synctest.Wait() // it may still have to see what was there at the start
 		rev := st.Current().Rev
 		got := make(chan error, 1)
 		go func() { got <- st.WaitFor(t.Context(), rev+1) }()
