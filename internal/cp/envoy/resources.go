@@ -11,7 +11,6 @@ import (
 
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/ir"
-	"weft/internal/mesh/model"
 )
 
 // Origins of resources, which patches match on.
@@ -41,8 +40,9 @@ type item struct {
 	msg    message
 	// ready is the resource, encoded before; then msg is nil.
 	ready *xds.Resource
-	// remember is told the resource when it is encoded; nil = nobody.
-	remember func(r *xds.Resource)
+	// share tells whether the memo is to have the resource, under from.
+	share bool
+	from  memoKey
 }
 
 // list collects the resources of one proxy. Of two with one name the later one
@@ -78,11 +78,9 @@ func (l *list) put(it item) {
 func (l *list) share(origin string, typ xds.Type, name string, make func() (message, error), from ...any) error {
 	it := item{origin: origin, typ: typ, name: name}
 	if l.memo != nil {
-		var id model.Hash
-		id, l.buf = digest(l.buf, from...)
-		if it.ready = l.memo.find(typ, id); it.ready == nil {
-			it.remember = func(r *xds.Resource) { l.memo.keep(typ, id, r) }
-		}
+		it.share, it.from.typ = true, typ
+		it.from.from, l.buf = digest(l.buf, from...)
+		it.ready = l.memo.made.Find(it.from)
 	}
 	if it.ready == nil {
 		var err error
@@ -128,8 +126,8 @@ func (m *Memo) Resources(p *ir.Proxy) ([]*xds.Resource, []ir.EndpointsRef, error
 		if err != nil {
 			return nil, nil, fmt.Errorf("describe proxy %s/%s to Envoy: %w", p.ID.Mesh, p.ID.Name, err)
 		}
-		if it.remember != nil {
-			it.remember(r)
+		if it.share {
+			r = m.made.Keep(it.from, r)
 		}
 		out = append(out, r)
 	}
