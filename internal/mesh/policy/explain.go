@@ -345,6 +345,7 @@ func attribute(p *Policy, refs []ref, resource bool) []Value {
 	var out []Value
 	for _, l := range leavesOf(mergeRefs(p, refs).conf) {
 		v := Value{Path: l.path, Value: l.value, Element: l.element}
+		var winner ref
 		for i, r := range slices.Backward(refs) {
 			mine, has := layers[i][l.key]
 			switch {
@@ -352,9 +353,9 @@ func attribute(p *Policy, refs []ref, resource bool) []Value {
 			case l.joined:
 				v.From = append([]Cited{r.cite()}, v.From...)
 			case v.From == nil:
-				v.From = []Cited{r.cite()}
+				v.From, winner = []Cited{r.cite()}, r
 			default:
-				v.Over = append(v.Over, Lost{Cited: r.cite(), Value: mine.value, Because: why(strongest(refs, layers, l.key), r, resource)})
+				v.Over = append(v.Over, Lost{Cited: r.cite(), Value: mine.value, Because: why(winner, r, resource)})
 			}
 		}
 		if v.From == nil { // a conf that says nothing
@@ -363,16 +364,6 @@ func attribute(p *Policy, refs []ref, resource bool) []Value {
 		out = append(out, v)
 	}
 	return out
-}
-
-// strongest returns the strongest ref that sets a value.
-func strongest(refs []ref, layers []map[string]leaf, key string) ref {
-	for i, r := range slices.Backward(refs) {
-		if _, has := layers[i][key]; has {
-			return r
-		}
-	}
-	return refs[len(refs)-1]
 }
 
 func (r ref) cite() Cited {
