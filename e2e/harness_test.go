@@ -468,8 +468,10 @@ func get(url string, v any) error {
 	return json.Unmarshal([]byte(text), v)
 }
 
-func fetch(url string) (string, error) {
-	client := &http.Client{Timeout: 5 * time.Second}
+func fetch(url string) (string, error) { return fetchBy(&http.Client{Timeout: 5 * time.Second}, url) }
+
+// fetchBy returns the body of a page; a status other than 200 is an error.
+func fetchBy(client *http.Client, url string) (string, error) {
 	resp, err := client.Get(url)
 	if err != nil {
 		return "", err

@@ -87,22 +87,13 @@ func (h *host) has(program string) bool {
 // relay passes connections on to an address outside of the namespace.
 func relay(t testing.TB, l net.Listener, to string) {
 	t.Helper()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				up, err := net.DialTimeout("tcp", to, 5*time.Second)
-				if err != nil {
-					return
-				}
-				defer up.Close()
-				go func() { _, _ = io.Copy(up, c); _ = up.(*net.TCPConn).CloseWrite() }()
-				_, _ = io.Copy(c, up)
-			}()
+	go accept(l, func(c net.Conn) {
+		up, err := net.DialTimeout("tcp", to, 5*time.Second)
+		if err != nil {
+			return
 		}
-	}()
+		defer up.Close()
+		go func() { _, _ = io.Copy(up, c); _ = up.(*net.TCPConn).CloseWrite() }()
+		_, _ = io.Copy(c, up)
+	})
 }

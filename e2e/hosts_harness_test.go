@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -225,16 +224,7 @@ func (h *host) client(user int) *http.Client {
 func (h *host) fetch(user int, url string) (string, error) {
 	client := h.client(user)
 	defer client.CloseIdleConnections()
-	resp, err := client.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %.200s", resp.Status, b)
-	}
-	return string(b), err
+	return fetchBy(client, url)
 }
 
 // hostProxy is the kuma-dp of a host.

@@ -13,22 +13,7 @@ import (
 // greeter is a TCP application that says its name.
 func greeter(t testing.TB, name string) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(c, name)
-			_ = c.Close()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
+	return serveTCP(t, "127.0.0.1:0", func(c net.Conn) { fmt.Fprintln(c, name) })
 }
 
 func greeting(port int) (string, error) {

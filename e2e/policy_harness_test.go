@@ -307,24 +307,8 @@ type lines struct {
 
 func startLines(t testing.TB) *lines {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	s := &lines{port: l.Addr().(*net.TCPAddr).Port}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(s, c)
-			}()
-		}
-	}()
+	s := new(lines)
+	s.port = serveTCP(t, "127.0.0.1:0", func(c net.Conn) { _, _ = io.Copy(s, c) })
 	return s
 }
 

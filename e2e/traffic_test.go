@@ -105,24 +105,34 @@ func TestIPv6(t *testing.T) {
 // echo is a TCP application that sends back lines.
 func echo(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return serveTCP(t, "127.0.0.1:0", func(c net.Conn) { _, _ = io.Copy(c, c) })
+}
+
+// serveTCP calls a function for each connection until the test ends, closes the
+// connection afterwards, and returns the port.
+func serveTCP(t testing.TB, address string, serve func(c net.Conn)) int {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
+	go accept(l, serve)
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// accept serves the connections of a listener until it is closed.
+func accept(l net.Listener, serve func(c net.Conn)) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			serve(c)
+		}()
+	}
 }
 
 func say(port int, word string) error {

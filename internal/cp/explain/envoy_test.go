@@ -202,10 +202,16 @@ func tablesOf(t *testing.T, docs []object) corpus.Tables {
 	return corpus.NewTables(all...)
 }
 
-// backend serves its name over HTTP/2, as sidecars do, and returns its port.
+// backend serves its name and returns its port.
 func backend(t *testing.T, name string) int {
 	t.Helper()
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }))
+	return serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) })
+}
+
+// serve answers over HTTP/2, as sidecars do, and returns the port.
+func serve(t *testing.T, h http.HandlerFunc) int {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
 	s.Config.Protocols = new(http.Protocols)
 	s.Config.Protocols.SetUnencryptedHTTP2(true)
 	s.Start()
@@ -242,6 +248,12 @@ func happened(t *testing.T, c *http.Client, to, method string, h http.Header) st
 	if err != nil {
 		t.Fatal(err)
 	}
+	return answerOf(t, resp)
+}
+
+// answerOf returns the body of an answer, or its status if that is not 200.
+func answerOf(t *testing.T, resp *http.Response) string {
+	t.Helper()
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {

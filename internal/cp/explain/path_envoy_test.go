@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -81,12 +80,7 @@ func (d dice) path() string {
 // echo answers with the path that it gets, and returns its port.
 func echo(t *testing.T) int {
 	t.Helper()
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) }))
-	s.Config.Protocols = new(http.Protocols)
-	s.Config.Protocols.SetUnencryptedHTTP2(true)
-	s.Start()
-	t.Cleanup(s.Close)
-	return s.Listener.Addr().(*net.TCPAddr).Port
+	return serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RequestURI) })
 }
 
 // rawGet asks for a path as it is written, which http.Client would change.
@@ -107,13 +101,5 @@ func rawGet(t *testing.T, port uint32, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Sprint(resp.StatusCode)
-	}
-	return string(b)
+	return answerOf(t, resp)
 }
