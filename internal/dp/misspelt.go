@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"weft/internal/spelling"
 )
 
 // serviceLink matches the variables that Kubernetes adds for each Service of
@@ -40,7 +42,7 @@ func Misspelt(options []Option, env map[string]string) map[string]string {
 func nearest(name string, known []string) string {
 	best, bestDistance := "", 1+min(4, len(name)/6)
 	for _, k := range known {
-		d := distance(name, k)
+		d := spelling.Distance(name, k)
 		if sameWords(name, k) {
 			d = min(d, 1)
 		}
@@ -59,24 +61,4 @@ func sameWords(a, b string) bool {
 	slices.Sort(x)
 	slices.Sort(y)
 	return slices.Equal(x, y)
-}
-
-// distance is the number of letters to insert, delete or replace (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"weft/internal/mesh/policy"
+	"weft/internal/spelling"
 )
 
 // references tells which destinations the policy names that do not exist.
@@ -103,7 +104,7 @@ func (a at) similar(kind, name string) string {
 		if d.Kind != kind && (d.Kind != "" || kind == policy.RefMeshExternalService || kind == policy.RefMeshMultiZoneService) {
 			continue
 		}
-		if n := distance(name, have); n > 0 && n < least {
+		if n := spelling.Distance(name, have); n > 0 && n < least {
 			best, least = have, n
 		}
 	}
@@ -111,29 +112,6 @@ func (a at) similar(kind, name string) string {
 		return ""
 	}
 	return fmt.Sprintf(" (did you mean %q?)", best)
-}
-
-// distance counts the letters by which two short names differ, up to a few.
-func distance(a, b string) int {
-	if len(a)-len(b) > 2 || len(b)-len(a) > 2 {
-		return 3
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost++
-			}
-			before, row[j+1] = row[j+1], min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // describe names what a reference refers to.
