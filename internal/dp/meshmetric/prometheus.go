@@ -52,7 +52,6 @@ type answer struct {
 	labels   []label
 	encoder  expfmt.Encoder
 
-	mu   sync.Mutex
 	held map[string]*heldFamily
 }
 
@@ -63,14 +62,21 @@ type heldFamily struct {
 }
 
 func (a *answer) write(ctx context.Context, targets []target) error {
-	a.held = map[string]*heldFamily{}
+	// All applications are asked at once; what they said is put together in the
+	// order of the document, so that it never depends on who answered first which
+	// of two equal series is told.
+	said := make([][]*dto.MetricFamily, len(targets))
 	var wait sync.WaitGroup
-	for _, t := range targets {
+	for i, t := range targets {
 		if t.filter == nil {
-			wait.Go(func() { a.hold(ctx, t) })
+			wait.Go(func() { said[i] = a.ask(ctx, t) })
 		}
 	}
 	wait.Wait()
+	a.held = map[string]*heldFamily{}
+	for i, families := range said {
+		a.hold(targets[i], families)
+	}
 	for _, t := range targets {
 		if t.filter == nil {
 			continue
@@ -87,13 +93,23 @@ func (a *answer) write(ctx context.Context, targets []target) error {
 	return a.writeOwn()
 }
 
-// hold collects the metrics of an application.
-func (a *answer) hold(ctx context.Context, t target) {
-	clashes := map[string]bool{}
+// ask returns the labelled metrics of an application.
+func (a *answer) ask(ctx context.Context, t target) (families []*dto.MetricFamily) {
 	err := a.observer.scraper.scrape(ctx, t, func(f *dto.MetricFamily) error {
 		a.label(f)
-		a.mu.Lock()
-		defer a.mu.Unlock()
+		families = append(families, f)
+		return nil
+	})
+	if err != nil {
+		a.observer.leftOut(t, err)
+	}
+	return families
+}
+
+// hold adds the metrics of an application to those of the ones before it.
+func (a *answer) hold(t target, families []*dto.MetricFamily) {
+	clashes := map[string]bool{}
+	for _, f := range families {
 		h := a.held[f.GetName()]
 		if h == nil {
 			h = &heldFamily{family: &dto.MetricFamily{Name: f.Name, Help: f.Help, Type: f.Type}, series: map[string]bool{}}
@@ -101,7 +117,7 @@ func (a *answer) hold(ctx context.Context, t target) {
 		}
 		if h.family.GetType() != f.GetType() {
 			clashes[f.GetName()] = true
-			return nil
+			continue
 		}
 		for _, m := range f.GetMetric() {
 			key := keyOf(m.GetLabel())
@@ -112,10 +128,6 @@ func (a *answer) hold(ctx context.Context, t target) {
 			h.series[key] = true
 			h.family.Metric = append(h.family.Metric, m)
 		}
-		return nil
-	})
-	if err != nil {
-		a.observer.leftOut(t, err)
 	}
 	if len(clashes) > 0 {
 		a.observer.log.Warn("series that another application has too are left out; give them a label that tells the applications apart",
