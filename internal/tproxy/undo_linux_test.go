@@ -156,3 +156,15 @@ func TestSelfTestSeesOthers(t *testing.T) {
 		w.must(t, "", "nft", "delete", "table", "inet", "sabotage")
 	}
 }
+
+// TestSelfTestOnABusyHost requires that the self-test knows its own connection when
+// the kernel gave it another source port: the redirected connection would otherwise
+// look like an earlier one from the same port, which conntrack still remembers.
+func TestSelfTestOnABusyHost(t *testing.T) {
+	w := newWorld(t)
+	w.must(t, "", "sysctl", "-w", "net.ipv4.ip_local_port_range=40000 40003")
+	for range 4 {
+		w.install(t, "nft")
+		w.uninstall(t)
+	}
+}

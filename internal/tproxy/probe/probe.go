@@ -182,7 +182,10 @@ func (s *Settings) connects(ctx context.Context, a attempt) error {
 }
 
 // arrives opens the connection and requires that it arrives at the listener with
-// its original destination.
+// its original destination. That, on a port of our choice, is what tells the
+// connection from those of others: the source port may be another one, as the
+// kernel changes it when the redirected connection would look like an earlier one
+// that it remembers.
 func (s *Settings) arrives(ctx context.Context, a attempt, l *net.TCPListener) error {
 	to := netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort)
 	c, err := dialAs(ctx, a.packet.UID, a.packet.Proto, a.from, to, s.Timeout)
@@ -199,18 +202,18 @@ func (s *Settings) arrives(ctx context.Context, a attempt, l *net.TCPListener) e
 		if err != nil {
 			return fmt.Errorf("the connection to %s did not arrive at port %d: %w", to, portOf(l.Addr()), err)
 		}
-		from := got.RemoteAddr()
 		was, err := OriginalDestination(got)
 		got.Close()
-		if from.String() != mine.String() && !a.local {
-			// Somebody else's connection; ours may have another source only if it
-			// was translated, which these rules never do.
-			continue
-		}
-		if err == nil && !a.local && was != to {
+		switch {
+		case a.local, err == nil && was == to:
+			return nil
+		case got.RemoteAddr().String() == mine.String():
+			if err != nil {
+				return err
+			}
 			return fmt.Errorf("the connection to %s arrived as one to %s", to, was)
 		}
-		return nil
+		// Somebody else's connection.
 	}
 }
 
@@ -233,7 +236,8 @@ func (s *Settings) leaves(ctx context.Context, set *rules.Set, a attempt) error 
 		return fmt.Errorf("%w: the proxy is running already", errCannot)
 	}
 	defer l.Close()
-	c, err := dialAs(ctx, a.packet.UID, a.packet.Proto, a.from, netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort), loopback)
+	to := netip.AddrPortFrom(a.packet.Dst, a.packet.DstPort)
+	c, err := dialAs(ctx, a.packet.UID, a.packet.Proto, a.from, to, loopback)
 	if errors.Is(err, errCannot) {
 		return err
 	}
@@ -249,8 +253,9 @@ func (s *Settings) leaves(ctx context.Context, set *rules.Set, a attempt) error 
 		if err != nil {
 			return nil // somebody outside answers
 		}
+		was, err := OriginalDestination(got)
 		got.Close()
-		if got.RemoteAddr().String() == c.LocalAddr().String() {
+		if err == nil && was == to {
 			return fmt.Errorf("the connection to %s is redirected to port %d, so the proxy would talk to itself", a.packet.Dst, port)
 		}
 	}
