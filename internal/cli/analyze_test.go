@@ -89,3 +89,17 @@ func TestRenderSaysWhatIsWrong(t *testing.T) {
 	}
 	k.run(t, "render", "-f", path).want(t, 1, "", "line 19")
 }
+
+// What applying would change is told by the settings that the control plane shows.
+func TestRenderAgainstControlPlane(t *testing.T) {
+	k := startCP(t).user(t)
+	path := filepath.Join(k.dir, "a.yaml")
+	if err := os.WriteFile(path, []byte(analyzed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := k.run(t, "render", "-f", path, "--against-control-plane")
+	r.want(t, 0, "inbound:10.0.0.1:80", "")
+	if strings.Contains(r.err, "cannot be read") {
+		t.Error(r.err)
+	}
+}

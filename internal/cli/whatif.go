@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -96,17 +95,8 @@ func (a *App) fetched(ctx context.Context, z *zoneFlags) ([]*model.Object, whati
 	if err != nil {
 		return nil, whatif.Settings{}, err
 	}
-	conf := config.Default()
-	if z.configFile == "" {
-		doc, err := c.Get(ctx, "/config", nil)
-		if err == nil {
-			err = json.Unmarshal(doc, conf)
-		}
-		if err != nil {
-			a.warn(fmt.Sprintf("the settings of the control plane cannot be read (%v): those that hold by default are used; --cp-config names others", err))
-			conf = config.Default()
-		}
-	} else if conf, _, err = config.Load(z.configFile, nil); err != nil {
+	conf, err := a.settingsShown(ctx, c, z)
+	if err != nil {
 		return nil, whatif.Settings{}, err
 	}
 	s, err := z.settingsOf(conf)
@@ -133,6 +123,24 @@ func (a *App) fetched(ctx context.Context, z *zoneFlags) ([]*model.Object, whati
 		all = append(all, objs...)
 	}
 	return inOrderOfCreation(all), s, nil
+}
+
+// settingsShown returns the settings of a control plane: those of the file that is
+// given for it, else those that it shows.
+func (a *App) settingsShown(ctx context.Context, c *client.Client, z *zoneFlags) (*config.Config, error) {
+	if z.configFile != "" {
+		conf, _, err := config.Load(z.configFile, nil)
+		return conf, err
+	}
+	doc, err := c.Get(ctx, "/config", nil)
+	if err == nil {
+		var conf *config.Config
+		if conf, err = config.ReadShown(doc); err == nil {
+			return conf, nil
+		}
+	}
+	a.warn(fmt.Sprintf("the settings of the control plane cannot be read (%v): those that hold by default are used; --cp-config names others", err))
+	return config.Default(), nil
 }
 
 // inOrderOfCreation sorts objects, of equal age by name.

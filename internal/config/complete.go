@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
@@ -160,3 +161,14 @@ func setIfEmpty(s *string, value string) {
 // Shown returns the settings in the shape of GET /config: maps, lists and plain
 // values, with secrets as asterisks.
 func (c *Config) Shown() map[string]any { return loader.Dump(c) }
+
+// ReadShown returns the settings of a control plane that answered GET /config with
+// doc. Secrets among them are asterisks, and what this release does not know is
+// left out.
+func ReadShown(doc []byte) (*Config, error) {
+	c := Default()
+	if _, err := loader.Load(c, loader.Options{File: doc}); err != nil {
+		return nil, fmt.Errorf("read the settings of a control plane: %w", err)
+	}
+	return c, nil
+}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,6 +77,36 @@ func TestShownMatchesTheRecordedAnswer(t *testing.T) {
 		if !found[path] {
 			t.Errorf("%s no longer differs; take it off the list of differences", path)
 		}
+	}
+}
+
+// What GET /config shows can be read again, of ours and of 2.10's.
+func TestShownCanBeRead(t *testing.T) {
+	c, _, err := Load("", []string{
+		"KUMA_MULTIZONE_ZONE_NAME=east", "KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_CONNECT_TIMEOUT=3s", "KUMA_STORE_POSTGRES_PASSWORD=secret",
+		"KUMA_DNS_SERVER_CIDR=240.1.0.0/16", "KUMA_IPAM_KNOWN_INTERNAL_CIDRS=10.0.0.0/8,fd00::/8", "KUMA_GENERAL_WORK_DIR=/dir",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(c.Shown())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadShown(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(c.Shown(), got.Shown()); diff != "" {
+		t.Errorf("-shown +read again:\n%s", diff)
+	}
+	recorded := readShared(t, "compat/rest/config/01-response.json")
+	recorded = bytes.ReplaceAll(recorded, []byte(`"<port>"`), []byte("1"))
+	if got, err := ReadShown(recorded); err != nil || got.Store.Type != "memory" {
+		t.Errorf("the recorded settings: %v, %v", got, err)
+	}
+	if _, err := ReadShown([]byte(`{"dnsServer": 5}`)); err == nil {
+		t.Error("nonsense was read")
 	}
 }
 
