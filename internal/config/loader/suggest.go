@@ -1,8 +1,9 @@
 package loader
 
 import (
-	"slices"
 	"strings"
+
+	"weft/internal/spelling"
 )
 
 // didYouMean returns "; did you mean X?" or nothing.
@@ -26,7 +27,10 @@ func suggestion(name string) string {
 func closest(name string, known []string) string {
 	best, least := "", max(1, len(name)/5)+1
 	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k), least); d < least {
+		if len(k)-len(name) >= least || len(name)-len(k) >= least {
+			continue // more letters are missing than that
+		}
+		if d := spelling.Distance(strings.ToLower(name), strings.ToLower(k)); d < least {
 			best, least = k, d
 		}
 	}
@@ -59,34 +63,4 @@ func subsequence(short, long []string) bool {
 		}
 	}
 	return len(short) == 0
-}
-
-// distance counts the letters to insert, drop, replace or swap with the
-// neighbour to get from a to b. It returns most or more as soon as it is sure.
-func distance(a, b string, most int) int {
-	if len(a)-len(b) >= most || len(b)-len(a) >= most {
-		return most
-	}
-	before, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], before[j-2]+1)
-			}
-		}
-		if slices.Min(cur) >= most {
-			return most
-		}
-		before, prev, cur = prev, cur, before
-	}
-	return prev[len(b)]
 }
