@@ -77,6 +77,19 @@ func CheckPatch(pt ir.Patch) error {
 	return checkPacked(m)
 }
 
+// CheckResource tells what is wrong with a whole resource, which has its @type.
+func CheckResource(b json.RawMessage) error {
+	a := &anypb.Any{}
+	if err := fromJSON(b, a); err != nil {
+		return err
+	}
+	m, err := unpack(a)
+	if err != nil {
+		return err
+	}
+	return m.Validate()
+}
+
 // checkPacked checks the settings inside of a filter.
 func checkPacked(m message) error {
 	var a *anypb.Any

@@ -21,9 +21,11 @@ import (
 	"weft/internal/cp/services"
 	"weft/internal/cp/view"
 	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
+	"weft/internal/mesh/policy/legacy"
 )
 
 // Settings are those of a control plane that decide what becomes of objects.
@@ -105,16 +107,30 @@ func (s *Settings) ranges(c *config.Config) error {
 	return nil
 }
 
-// CheckPatches finds patches that are no Envoy resources.
+// CheckPatches finds patches and resources in objects that are none of Envoy's.
 func CheckPatches(o *model.Object, v *model.Violations) {
+	if t, ok := o.Spec.(*kinds.ProxyTemplateSpec); ok {
+		for _, part := range legacy.EnvoyParts(t) {
+			checkPart(part.Patch, v.At(part.Path...))
+		}
+		return
+	}
 	for _, p := range catalog.Policies {
 		if p.Kind != o.Kind {
 			continue
 		}
-		for _, pt := range p.Patches(o) {
-			if err := envoy.CheckPatch(pt.Patch); err != nil {
-				v.At(pt.Path...).Add("is no valid Envoy resource: %v", err)
-			}
+		for _, part := range p.Patches(o) {
+			checkPart(part.Patch, v.At(part.Path...))
 		}
+	}
+}
+
+func checkPart(pt ir.Patch, v *model.Violations) {
+	check := envoy.CheckPatch
+	if pt.Target == "" {
+		check = func(pt ir.Patch) error { return envoy.CheckResource(pt.Value) }
+	}
+	if err := check(pt); err != nil {
+		v.Add("is no valid Envoy resource: %v", err)
 	}
 }

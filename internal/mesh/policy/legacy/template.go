@@ -2,6 +2,7 @@ package legacy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -57,8 +58,41 @@ func Patch(p *ir.Proxy, m *Matched) {
 		t.raw(&conf.Resources[i])
 	}
 	for i := range conf.Modifications {
-		t.modify(&conf.Modifications[i])
+		pt, err := modification(&conf.Modifications[i])
+		if err != nil {
+			t.warn("%v", err)
+			continue
+		}
+		t.add(addedModified, pt)
 	}
+}
+
+// Placed is an Envoy resource, or a part of one, in a ProxyTemplate. Path leads
+// to its text. The value of a whole resource (Patch.Target is empty) has its @type.
+type Placed struct {
+	Path  []any
+	Patch ir.Patch
+}
+
+// EnvoyParts returns what a ProxyTemplate holds in Envoy's own form. Who knows
+// Envoy's types can check it before the object is stored. What is no mapping in
+// YAML is left out; the kind itself refuses it.
+func EnvoyParts(s *kinds.ProxyTemplateSpec) []Placed {
+	if s.Conf == nil {
+		return nil
+	}
+	var out []Placed
+	for i := range s.Conf.Resources {
+		if value, err := jsonOf(s.Conf.Resources[i].Resource); err == nil {
+			out = append(out, Placed{[]any{"conf", "resources", i, "resource"}, ir.Patch{Value: value}})
+		}
+	}
+	for i := range s.Conf.Modifications {
+		if pt, err := modification(&s.Conf.Modifications[i]); err == nil && pt.Value != nil {
+			out = append(out, Placed{[]any{"conf", "modifications", i, pt.Target, "value"}, pt})
+		}
+	}
+	return out
 }
 
 // template applies one ProxyTemplate to one proxy.
@@ -87,46 +121,52 @@ func (t *template) raw(r *kinds.ProxyTemplateResource) {
 		return
 	}
 	delete(tree, "@type")
-	t.add(addedRaw, target, kinds.OpAdd, tree, ir.PatchMatch{})
+	value, err := json.Marshal(tree)
+	if err != nil {
+		t.warn("resource %q is left out: it cannot be written as JSON: %v", r.Name, err)
+		return
+	}
+	t.add(addedRaw, ir.Patch{Target: target, Operation: operations[kinds.OpAdd], Value: value})
 }
 
-func (t *template) modify(m *kinds.ProxyTemplateModification) {
-	var target, op, value string
-	var match ir.PatchMatch
+// modification returns the patch that a modification means.
+func modification(m *kinds.ProxyTemplateModification) (ir.Patch, error) {
+	var pt ir.Patch
+	var op, value string
 	switch {
 	case m.Cluster != nil:
-		target, op, value = targetCluster, m.Cluster.Operation, m.Cluster.Value
+		pt.Target, op, value = targetCluster, m.Cluster.Operation, m.Cluster.Value
 		if x := m.Cluster.Match; x != nil {
-			match = ir.PatchMatch{Origin: x.Origin, Name: x.Name}
+			pt.Match = ir.PatchMatch{Origin: x.Origin, Name: x.Name}
 		}
 	case m.Listener != nil:
-		target, op, value = targetListener, m.Listener.Operation, m.Listener.Value
+		pt.Target, op, value = targetListener, m.Listener.Operation, m.Listener.Value
 		if x := m.Listener.Match; x != nil {
-			match = ir.PatchMatch{Origin: x.Origin, Name: x.Name, Tags: x.Tags}
+			pt.Match = ir.PatchMatch{Origin: x.Origin, Name: x.Name, Tags: x.Tags}
 		}
 	case m.NetworkFilter != nil:
-		target, op, value = targetNetworkFilter, m.NetworkFilter.Operation, m.NetworkFilter.Value
-		match = filterMatch(m.NetworkFilter.Match)
+		pt.Target, op, value = targetNetworkFilter, m.NetworkFilter.Operation, m.NetworkFilter.Value
+		pt.Match = filterMatch(m.NetworkFilter.Match)
 	case m.HTTPFilter != nil:
-		target, op, value = targetHTTPFilter, m.HTTPFilter.Operation, m.HTTPFilter.Value
-		match = filterMatch(m.HTTPFilter.Match)
+		pt.Target, op, value = targetHTTPFilter, m.HTTPFilter.Operation, m.HTTPFilter.Value
+		pt.Match = filterMatch(m.HTTPFilter.Match)
 	case m.VirtualHost != nil:
-		target, op, value = targetVirtualHost, m.VirtualHost.Operation, m.VirtualHost.Value
+		pt.Target, op, value = targetVirtualHost, m.VirtualHost.Operation, m.VirtualHost.Value
 		if x := m.VirtualHost.Match; x != nil {
-			match = ir.PatchMatch{Origin: x.Origin, Name: x.Name, RouteConfigurationName: x.RouteConfigurationName}
+			pt.Match = ir.PatchMatch{Origin: x.Origin, Name: x.Name, RouteConfigurationName: x.RouteConfigurationName}
 		}
 	default:
-		return // was refused at the gate
+		return pt, errors.New("a modification that names no resource is left out") // the gate refuses them
 	}
-	var tree map[string]any
-	if op != kinds.OpRemove {
-		var err error
-		if tree, err = object(value); err != nil {
-			t.warn("the %s of %s is left out: %v", op, target, err)
-			return
-		}
+	pt.Operation = operations[op]
+	if op == kinds.OpRemove {
+		return pt, nil
 	}
-	t.add(addedModified, target, op, tree, match)
+	var err error
+	if pt.Value, err = jsonOf(value); err != nil {
+		return pt, fmt.Errorf("the %s of %s is left out: %w", op, pt.Target, err)
+	}
+	return pt, nil
 }
 
 func filterMatch(x *kinds.FilterMatch) ir.PatchMatch {
@@ -136,17 +176,22 @@ func filterMatch(x *kinds.FilterMatch) ir.PatchMatch {
 	return ir.PatchMatch{Origin: x.Origin, Name: x.Name, ListenerName: x.ListenerName, Tags: x.ListenerTags}
 }
 
-func (t *template) add(added, target, op string, tree map[string]any, match ir.PatchMatch) {
-	pt := ir.Patch{Target: target, Operation: operations[op], Match: match, Added: added, Origin: t.origin}
-	if tree != nil {
-		b, err := json.Marshal(tree)
-		if err != nil {
-			t.warn("the %s of %s is left out: it cannot be written as JSON: %v", op, target, err)
-			return
-		}
-		pt.Value = b
-	}
+func (t *template) add(added string, pt ir.Patch) {
+	pt.Added, pt.Origin = added, t.origin
 	t.p.Patches = append(t.p.Patches, pt)
+}
+
+// jsonOf returns a mapping in YAML as JSON.
+func jsonOf(text string) (json.RawMessage, error) {
+	tree, err := object(text)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("it cannot be written as JSON: %w", err)
+	}
+	return b, nil
 }
 
 // object reads a mapping in YAML.
