@@ -134,9 +134,15 @@ func (a at) meshService(spec *kinds.MeshServiceSpec) {
 			return
 		}
 	}
-	what := "the tags " + tags(spec.Selector.DataplaneTags)
-	if spec.Selector.DataplaneRef != nil {
-		what = "the name " + spec.Selector.DataplaneRef.Name
+	var what string
+	switch sel := spec.Selector; {
+	case sel.DataplaneRef != nil && sel.DataplaneRef.Name != "":
+		what = "the name " + sel.DataplaneRef.Name
+	case len(sel.DataplaneTags) > 0:
+		what = "the tags " + tags(sel.DataplaneTags)
+	default:
+		a.add(Warning, ruleSelectsNothing, []any{"spec", "selector"}, "name proxies by dataplaneTags or dataplaneRef", "is empty, so it selects no proxy")
+		return
 	}
 	a.add(Warning, ruleSelectsNothing, []any{"spec", "selector"}, "correct the selector, or start a proxy that it selects",
 		"selects no proxy: no Dataplane of mesh %q has %s", a.c.Mesh, what)

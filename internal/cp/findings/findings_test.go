@@ -168,6 +168,8 @@ var cases = []struct {
 {type: MeshService, mesh: default, name: own, spec: {selector: {dataplaneTags: {app: none}}, ports: [{port: 80, targetPort: 80, appProtocol: http}]}}
 ---
 {type: MeshMultiZoneService, mesh: default, name: multi, spec: {selector: {meshService: {matchLabels: {no: one}}}, ports: [{port: 80, appProtocol: http}]}}`},
+	{name: "a service without a selector", want: []string{"warning selects-nothing own spec.selector"}, docs: `
+{type: MeshService, mesh: default, name: own, spec: {selector: {dataplaneRef: {}}, ports: [{port: 80, targetPort: 80, appProtocol: http}]}}`},
 	{name: "generators that give one name to two services", want: []string{"warning hostname-collision db ", "warning hostname-collision web "}, docs: `
 {type: HostnameGenerator, name: same, spec: {selector: {meshService: {}}, template: "same.test"}}`},
 	{name: "secrets that do not exist", want: []string{"warning missing-secret out networking.tls.caCert.secret"}, docs: `
