@@ -87,7 +87,8 @@ func (b *CABackend) checkBuiltin(mesh string, v *model.Violations) {
 	var name model.Violations
 	model.CheckName(BuiltinCertSecret(mesh, b.Name), &name)
 	if !name.Empty() {
-		v.At("name").Add("cannot be part of the name of a secret: use lower case letters, digits and '-', and not too many")
+		// Clients know this path with the place repeated.
+		v.At("conf", "mtls", "backends", "name").Add("%q cannot be part of the name of a secret: use lower case letters, digits and '-', and not too many", b.Name)
 	}
 	conf := v.At("conf")
 	c, err := b.Builtin()

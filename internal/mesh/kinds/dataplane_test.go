@@ -25,6 +25,8 @@ func TestValidateDataplane(t *testing.T) {
 		{net(`"admin": {"port": 80}, "inbound": [{"port": 80, "address": "0.0.0.0", "tags": {"kuma.io/service": "a"}}]`), []string{"networking.admin.port"}},
 		{net(`"admin": {"port": 80}, "inbound": [` + in + `], "outbound": [{"port": 80, "tags": {"kuma.io/service": "b"}}]`), []string{"networking.admin.port"}},
 		{net(`"admin": {"port": 80}, "inbound": [` + in + `]`), nil},
+		{net(`"admin": {"port": 65536}, "inbound": [` + in + `]`), []string{"networking.admin.port"}},
+		{`"networking": {"address": "::ffff:0.0.0.0", "inbound": [` + in + `]}`, []string{"networking.address"}},
 		{net(`"inbound": [{"port": 80, "servicePort": 80, "serviceAddress": "10.0.0.1", "tags": {"kuma.io/service": "a"}}]`), []string{"networking.inbound[0].serviceAddress"}},
 		{net(`"inbound": [{"port": 80, "servicePort": 81, "serviceAddress": "10.0.0.1", "tags": {"kuma.io/service": "a"}}]`), nil},
 		{net(`"inbound": [{"port": 80, "state": "Sometimes"}]`), []string{"malformed: networking.inbound[0].state"}},

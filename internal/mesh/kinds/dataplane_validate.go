@@ -76,6 +76,9 @@ func (d *DataplaneSpec) validateAdmin(v *model.Violations) {
 	if port == 0 {
 		return
 	}
+	if port > 65535 {
+		checkPort(int64(port), v)
+	}
 	for i := range d.Networking.Inbound {
 		in := &d.Networking.Inbound[i]
 		if (port == in.Port && coversLoopback(d.ListenAddress(in))) ||

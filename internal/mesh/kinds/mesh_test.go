@@ -189,8 +189,8 @@ func TestCheckCAs(t *testing.T) {
 		want []string
 	}{
 		{`{"name": "a", "type": "builtin"}`, nil},
-		{`{"name": "A", "type": "builtin"}`, []string{"mtls.backends[0].name"}},
-		{`{"name": "` + strings.Repeat("a", 250) + `", "type": "builtin"}`, []string{"mtls.backends[0].name"}},
+		{`{"name": "A", "type": "builtin"}`, []string{"mtls.backends[0].conf.mtls.backends.name"}},
+		{`{"name": "` + strings.Repeat("a", 250) + `", "type": "builtin"}`, []string{"mtls.backends[0].conf.mtls.backends.name"}},
 		{`{"name": "a", "type": "builtin", "conf": {"caCert": {"RSAbits": 4096, "expiration": "1y"}}}`, nil},
 		{`{"name": "a", "type": "builtin", "conf": {"caCert": {"RSAbits": 1000000, "expiration": "soon"}}}`,
 			[]string{"mtls.backends[0].conf.caCert.RSAbits", "mtls.backends[0].conf.caCert.expiration"}},

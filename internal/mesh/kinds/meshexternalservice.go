@@ -231,8 +231,10 @@ func (t *TLSVersion) validate(v *model.Violations) {
 }
 
 func (t *TLSVerification) validate(v *model.Violations) {
-	if t.ServerName != nil && !isHost(*t.ServerName) {
-		v.At("serverName").Add("%q is no valid DNS name", *t.ServerName)
+	if n := t.ServerName; n != nil {
+		if _, err := netip.ParseAddr(*n); err == nil || !isHost(*n) {
+			v.At("serverName").Add("%q is no DNS name", *n)
+		}
 	}
 	checkOneOf(t.Mode, v.At("mode"), VerifySkipSAN, VerifySkipCA, VerifySkipAll, VerifySecured)
 	for i, san := range t.SubjectAltNames {
@@ -256,7 +258,7 @@ func (t *TLSVerification) validate(v *model.Violations) {
 
 func (s *SecretSource) validate(v *model.Violations) {
 	n := 0
-	for _, given := range []bool{s.Secret != "", s.Inline != nil, s.InlineString != ""} {
+	for _, given := range []bool{s.Secret != "", len(s.Inline) > 0, s.InlineString != ""} {
 		if given {
 			n++
 		}

@@ -308,7 +308,8 @@ func validateMeshService(o *model.Object, v *model.Violations) {
 	for i, p := range s.Ports {
 		at := v.At("spec", "ports", i)
 		checkPort(int64(p.Port), at.At("port"))
-		if t := p.TargetPort; t.Name == "" && !t.IsZero() {
+		// A target that equals the port is wrong with it, or not at all.
+		if t := p.TargetPort; t.Name == "" && !t.IsZero() && t.Number != p.Port {
 			checkPort(int64(t.Number), at.At("targetPort"))
 		}
 		k := key{p.Port, p.Protocol()}

@@ -41,7 +41,7 @@ func checkAddress(address string, v *model.Violations) {
 	switch {
 	case address == "":
 		v.Add("the address must not be empty; give an IP address or a DNS name")
-	case err == nil && ip.IsUnspecified():
+	case err == nil && ip.Unmap().IsUnspecified():
 		v.Add("%s means every address of a machine; give one that others can connect to", address)
 	case !isIPOrHost(address):
 		v.Add("%q is neither an IP address nor a DNS name", address)

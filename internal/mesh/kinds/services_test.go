@@ -90,6 +90,7 @@ func TestMeshServiceValidation(t *testing.T) {
 		{`"ports":[{"port":80},{"port":80,"appProtocol":"http"}]`, nil},
 		{`"ports":[{"port":80},{"port":80,"appProtocol":"tcp"}]`, []string{"spec.ports[1]"}},
 		{`"ports":[{"port":0},{"port":65536,"targetPort":-1}]`, []string{"spec.ports[0].port", "spec.ports[1].port", "spec.ports[1].targetPort"}},
+		{`"ports":[{"port":65536}]`, []string{"spec.ports[0].port"}},
 		{`"ports":[{"name":"a"}]`, []string{"spec.ports[0].port"}},
 		{`"ports":[{"port":80,"targetPort":true}]`, []string{"spec.ports[0].targetPort"}},
 		{`"state":"Perhaps"`, []string{"spec.state"}},
@@ -224,6 +225,7 @@ func TestMeshExternalServiceValidation(t *testing.T) {
 		{match + `,"tls":{"version":{"min":"TLS13"}}`, nil},
 		{match + `,"tls":{"version":{"min":"TLS14"}}`, []string{"spec.tls.version.min"}},
 		{match + `,"tls":{"verification":{"serverName":"","clientCert":{"secret":"a"}}}`, []string{"spec.tls.verification.clientKey", "spec.tls.verification.serverName"}},
+		{match + `,"tls":{"verification":{"serverName":"10.0.0.1","caCert":{"inline":""}}}`, []string{"spec.tls.verification.caCert", "spec.tls.verification.serverName"}},
 		{match + `,"tls":{"verification":{"clientKey":{"inline":"YQ=="},"caCert":{}}}`, []string{"spec.tls.verification.caCert", "spec.tls.verification.clientCert"}},
 		{match + `,"tls":{"verification":{"caCert":{"secret":"a","inlineString":"b"}}}`, []string{"spec.tls.verification.caCert"}},
 	})

@@ -28,7 +28,7 @@ func parseUserTemplate(text string, funcs template.FuncMap) (*userTemplate, erro
 	}
 	t, err := template.New("").Option("missingkey=error").Funcs(boundedFuncs()).Funcs(funcs).Parse(text)
 	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
+		return nil, templateProblem(err)
 	}
 	if len(t.Templates()) > 1 {
 		return nil, errors.New("define and block are not possible here")
@@ -55,9 +55,15 @@ func (u *userTemplate) eval(data any, funcs template.FuncMap) (string, error) {
 	}
 	out := &boundedText{}
 	if err := t.Execute(out, data); err != nil {
-		return "", errors.New(strings.TrimPrefix(err.Error(), "template: "))
+		return "", templateProblem(err)
 	}
 	return out.b.String(), nil
+}
+
+// templateProblem returns an error of text/template without its preamble, the
+// name of the template, which has none.
+func templateProblem(err error) error {
+	return errors.New(strings.Replace(err.Error(), "template: :", "line ", 1))
 }
 
 // checkNodes refuses what could run for long.

@@ -120,6 +120,8 @@ func TestVirtualOutboundValidation(t *testing.T) {
 		{sel + `,"conf":{"host":"a.mesh","port":"80","parameters":[{"name":"s","tagKey":"kuma.io/service"},{"name":"s","tagKey":"b"},{"name":"a.b","tagKey":"x y"}]}`,
 			[]string{"conf.parameters[1].name", "conf.parameters[2].name", "conf.parameters[2].tagKey"}},
 		{sel + `,"conf":{"host":"a.mesh","port":"80","parameters":[{"name":"s"}]}`, []string{"conf.parameters"}},
+		{sel + `,"conf":{"host":"{{.svc}}.mesh","port":"80","parameters":[{"name":"svc","tagKey":"kuma.io/service"},{"name":"a b"},{"name":"a-b"}]}`,
+			[]string{"conf.parameters[1].name", "conf.parameters[1].name", "conf.parameters[2].name"}},
 	})
 }
 

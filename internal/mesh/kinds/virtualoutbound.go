@@ -155,6 +155,9 @@ func (c *VirtualOutboundConf) validate(v *model.Violations) {
 		if !parameterNamePattern.MatchString(p.Name) {
 			at.At("name").Add("%q must be letters and digits and begin with a letter, since templates use it as .%s", p.Name, p.Name)
 		}
+		if p.TagKey == "" && !tagName.MatchString(p.Name) {
+			at.At("name").Add("%q is no possible name of a tag, so it needs a tagKey", p.Name)
+		}
 		if !tagName.MatchString(p.TagKey) {
 			at.At("tagKey").Add(tagNameMessage)
 		}

@@ -190,7 +190,7 @@ func (k *Kind) decodeBlocks(tree map[string]any, o *Object, head Head) error {
 	default:
 		v.Add("type is %q, but this is the place of %q", head.Type, k.Name)
 	}
-	if head.Name == "" {
+	if tree["name"] == nil { // an empty one is refused like any other bad name
 		v.Add("name is missing: every object needs one")
 	}
 	spec, ok := tree["spec"]
