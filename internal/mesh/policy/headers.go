@@ -1,6 +1,11 @@
 package policy
 
-import "weft/internal/mesh/ir"
+import (
+	"regexp"
+
+	"weft/internal/mesh/ir"
+	"weft/internal/mesh/model"
+)
 
 // HeaderMatch compares a header.
 type HeaderMatch struct {
@@ -19,6 +24,22 @@ func (h HeaderMatch) Match() ir.ValueMatch {
 		t = ir.MatchExact
 	}
 	return ir.ValueMatch{Type: t, Name: h.Name, Value: h.Value}
+}
+
+// CheckRegex adds a violation unless the text is a regular expression.
+func CheckRegex(text string, v *model.Violations) {
+	if _, err := regexp.Compile(text); err != nil {
+		v.Add("is no regular expression (RE2): %v", err)
+	}
+}
+
+// CheckMatches adds what is wrong with the values of the comparisons.
+func CheckMatches(hs []HeaderMatch, v *model.Violations) {
+	for i, h := range hs {
+		if h.Match().Type == ir.MatchRegex {
+			CheckRegex(h.Value, v.At(i, "value"))
+		}
+	}
 }
 
 // Matches returns the comparisons as the IR wants them.

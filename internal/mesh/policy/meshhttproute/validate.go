@@ -54,26 +54,17 @@ func (m *Match) validate(v *model.Violations) {
 		at := v.At("path", "value")
 		switch {
 		case p.Type == pathRegex:
-			if _, err := regexp.Compile(p.Value); err != nil {
-				at.Add("is no regular expression (RE2): %v", err)
-			}
+			policy.CheckRegex(p.Value, at)
 		case !strings.HasPrefix(p.Value, "/"):
 			at.Add("must start with a slash, which %q does not", p.Value)
 		case p.Type == pathPrefix && p.Value != "/" && strings.HasSuffix(p.Value, "/"):
 			at.Add("leave out the last slash: a prefix matches whole path elements only")
 		}
 	}
+	policy.CheckMatches(m.Headers, v.At("headers"))
 	for i, h := range m.Headers {
-		at := v.At("headers", i, "value")
-		switch h.Type {
-		case "Present", "Absent":
-			if h.Value != "" {
-				at.Add("has no meaning with the type %s; leave it out", h.Type)
-			}
-		case "RegularExpression":
-			if _, err := regexp.Compile(h.Value); err != nil {
-				at.Add("is no regular expression (RE2): %v", err)
-			}
+		if h.Value != "" && (h.Type == "Present" || h.Type == "Absent") {
+			v.At("headers", i, "value").Add("has no meaning with the type %s; leave it out", h.Type)
 		}
 	}
 	seen := map[string]bool{}
@@ -83,9 +74,7 @@ func (m *Match) validate(v *model.Violations) {
 		}
 		seen[q.Name] = true
 		if q.Type == "RegularExpression" {
-			if _, err := regexp.Compile(q.Value); err != nil {
-				v.At("queryParams", i, "value").Add("is no regular expression (RE2): %v", err)
-			}
+			policy.CheckRegex(q.Value, v.At("queryParams", i, "value"))
 		}
 	}
 }

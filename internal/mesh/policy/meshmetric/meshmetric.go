@@ -3,7 +3,6 @@
 package meshmetric
 
 import (
-	"regexp"
 	"strings"
 
 	"weft/internal/mesh/model"
@@ -157,11 +156,8 @@ func validate(c *Conf, v *model.Violations, _ policy.Where) {
 
 func validateSelectors(list []Selector, v *model.Violations) {
 	for i, s := range list {
-		if s.Type != "Regex" {
-			continue
-		}
-		if _, err := regexp.Compile(s.Match); err != nil {
-			v.At(i, "match").Add("is no regular expression (RE2): %v", err)
+		if s.Type == "Regex" {
+			policy.CheckRegex(s.Match, v.At(i, "match"))
 		}
 	}
 }

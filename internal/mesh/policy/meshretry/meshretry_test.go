@@ -73,7 +73,11 @@ func TestValidate(t *testing.T) {
 		"maximum below base": {Conf{HTTP: &HTTP{BackOff: &BackOff{BaseInterval: dur(time.Second), MaxInterval: dur(time.Millisecond)}}},
 			"conf.http.backOff.maxInterval"},
 		"no headers": {Conf{HTTP: &HTTP{RateLimitedBackOff: &RateLimitedBackOff{}}}, "conf.http.rateLimitedBackOff.resetHeaders"},
-		"good":       {Conf{TCP: &TCP{MaxConnectAttempt: num(1)}}, ""},
+		"regular expressions": {Conf{HTTP: &HTTP{
+			RetriableResponseHeaders: []policy.HeaderMatch{{Name: "a", Value: "("}, {Type: "RegularExpression", Name: "a", Value: "("}},
+			RetriableRequestHeaders:  []policy.HeaderMatch{{Type: "RegularExpression", Name: "a", Value: ")"}},
+		}}, "conf.http.retriableResponseHeaders[1].valueconf.http.retriableRequestHeaders[0].value"},
+		"good": {Conf{TCP: &TCP{MaxConnectAttempt: num(1)}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var v model.Violations

@@ -51,6 +51,8 @@ func (h *HTTP) validate(v *model.Violations) {
 			v.At("retryOn", i).Add("%q is unknown: use a condition like 5xx or GatewayError, a method like HttpMethodGet, or a status code", e)
 		}
 	}
+	policy.CheckMatches(h.RetriableResponseHeaders, v.At("retriableResponseHeaders"))
+	policy.CheckMatches(h.RetriableRequestHeaders, v.At("retriableRequestHeaders"))
 	priorities := false
 	for i, p := range h.HostSelection {
 		at := v.At("hostSelection", i)
