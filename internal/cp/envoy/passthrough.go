@@ -147,6 +147,13 @@ func joinDomains(list []exit) []exit {
 	}
 	for i := range out {
 		slices.SortFunc(out[i].domains, compareDomains)
+		seen := map[string]bool{} // Envoy does not tell their case apart
+		out[i].domains = slices.DeleteFunc(out[i].domains, func(d string) bool {
+			d = strings.ToLower(d)
+			known := seen[d]
+			seen[d] = true
+			return known
+		})
 	}
 	return out
 }
@@ -229,17 +236,16 @@ func addExits(l *list, p *ir.Proxy, out *listener.Listener, v6 bool) error {
 		if !e.inFamily(v6) {
 			continue
 		}
-		match := e.match()
-		if k := match.String(); seen[k] {
+		k := e.connections()
+		if seen[k] {
 			continue // Envoy refuses two chains for the same connections
-		} else {
-			seen[k] = true
 		}
+		seen[k] = true
 		chain, err := e.chain(l, p)
 		if err != nil {
 			return fmt.Errorf("exit %s: %w", e.name(e.value), err)
 		}
-		chain.FilterChainMatch = match
+		chain.FilterChainMatch = e.match()
 		chains = append(chains, chain)
 	}
 	if len(chains) == 0 {
@@ -247,6 +253,15 @@ func addExits(l *list, p *ir.Proxy, out *listener.Listener, v6 bool) error {
 	}
 	out.FilterChains = chains
 	return addInspectors(out, exits)
+}
+
+// connections names the connections that take the exit. Exits that are written
+// differently may have the same.
+func (e *exit) connections() string {
+	same := *e
+	same.prefix = e.prefix.Masked()
+	same.value = strings.ToLower(e.value)
+	return same.match().String()
 }
 
 func (e *exit) match() *listener.FilterChainMatch {
