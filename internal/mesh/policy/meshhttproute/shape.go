@@ -237,7 +237,7 @@ func (r *Rule) path(to *ir.Route) {
 
 // replacement returns the new path or the new prefix. A prefix that was matched
 // together with the slash after it is replaced together with it, so that
-// /old/x becomes /new/x.
+// /old/x becomes /new/x, and /x becomes /new/x where the prefix is /.
 func (p *PathRewrite) replacement(m ir.Match) (path, prefix *string) {
 	switch {
 	case p == nil:
@@ -248,7 +248,7 @@ func (p *PathRewrite) replacement(m ir.Match) (path, prefix *string) {
 		switch {
 		case m.Path != "" && to == "":
 			to = "/"
-		case m.Path == "" && m.Prefix != "/" && strings.HasSuffix(m.Prefix, "/") && !strings.HasSuffix(to, "/"):
+		case m.Path == "" && strings.HasSuffix(m.Prefix, "/") && !strings.HasSuffix(to, "/"):
 			to += "/"
 		}
 		prefix = &to

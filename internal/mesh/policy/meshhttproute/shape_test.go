@@ -133,6 +133,9 @@ func TestShape(t *testing.T) {
 		"redirects need no backend": {ir.ProtocolHTTP, `[{"matches":[{"path":{"type":"PathPrefix","value":"/old"}}],"default":{"filters":[
 			{"type":"RequestRedirect","requestRedirect":{"hostname":"h","path":{"type":"ReplacePrefixMatch","replacePrefixMatch":"/new"}}}]}}]`,
 			"path /old -> redirect h/new\nprefix /old/ -> redirect h/new/\nprefix / -> api"},
+		"every path below a new prefix": {ir.ProtocolHTTP, `[{"matches":[{"path":{"type":"PathPrefix","value":"/"}}],"default":{"filters":[
+			{"type":"URLRewrite","urlRewrite":{"path":{"type":"ReplacePrefixMatch","replacePrefixMatch":"/new"}}}]}}]`,
+			"prefix / -> api rewrite /new/"},
 		"a prefix may go away": {ir.ProtocolHTTP, `[{"matches":[{"path":{"type":"PathPrefix","value":"/old"}}],"default":{"filters":[
 			{"type":"URLRewrite","urlRewrite":{"path":{"type":"ReplacePrefixMatch","replacePrefixMatch":""}}}]}}]`,
 			"path /old -> api rewrite /\nprefix /old/ -> api rewrite /\nprefix / -> api"},
