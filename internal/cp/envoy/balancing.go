@@ -140,16 +140,19 @@ func httpCheck(h *ir.HTTPCheck) *core.HealthCheck_HttpHealthCheck {
 	return out
 }
 
+// tcpCheck leaves out payloads of no bytes, which Envoy does not take.
 func tcpCheck(t *ir.TCPCheck) *core.HealthCheck_TcpHealthCheck {
 	payload := func(s string) *core.HealthCheck_Payload {
 		return &core.HealthCheck_Payload{Payload: &core.HealthCheck_Payload_Text{Text: hex.EncodeToString([]byte(s))}}
 	}
 	out := &core.HealthCheck_TcpHealthCheck{}
-	if t.Send != nil {
-		out.Send = payload(*t.Send)
+	if t.Send != "" {
+		out.Send = payload(t.Send)
 	}
 	for _, r := range t.Receive {
-		out.Receive = append(out.Receive, payload(r))
+		if r != "" {
+			out.Receive = append(out.Receive, payload(r))
+		}
 	}
 	return out
 }

@@ -19,6 +19,7 @@ func TestPolicyExtremes(t *testing.T) {
 			{"type":"IP","value":"fd00:0::1","port":1},{"type":"IP","value":"fd00::1","port":1},
 			{"type":"Domain","value":"A.example","protocol":"tls","port":443},{"type":"Domain","value":"a.Example","protocol":"tls","port":443},
 			{"type":"Domain","value":"A.example","protocol":"http","port":80},{"type":"Domain","value":"a.Example","protocol":"http","port":80}]}}`},
+		"probes of no bytes": {"MeshHealthCheck", `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"tcp":{"send":"","receive":["","YQ=="]}}}]}`},
 	} {
 		o, err := catalog.Decode([]byte(fmt.Sprintf(`{"type":%q,"mesh":"m","name":"p","spec":%s}`, spec[0], spec[1])))
 		if err != nil {

@@ -131,9 +131,9 @@ type HTTPCheck struct {
 // GRPCCheck calls the gRPC health service.
 type GRPCCheck struct{ Service, Authority string }
 
-// TCPCheck connects, and sends and expects bytes where given.
+// TCPCheck connects, and sends and expects bytes where there are any.
 type TCPCheck struct {
-	Send    *string
+	Send    string
 	Receive []string
 }
 

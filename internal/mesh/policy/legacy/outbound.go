@@ -202,18 +202,12 @@ func (h *HTTPHealthCheck) check(p ir.Protocol) *ir.HTTPCheck {
 
 // check connects, and compares bytes where given; t may be nil.
 func (t *TCPHealthCheck) check() *ir.TCPCheck {
-	out := &ir.TCPCheck{}
 	if t == nil {
-		return out
+		return &ir.TCPCheck{}
 	}
-	if len(t.Send) > 0 {
-		s := string(t.Send)
-		out.Send = &s
-	}
+	out := &ir.TCPCheck{Send: string(t.Send)}
 	for _, r := range t.Receive {
-		if len(r) > 0 {
-			out.Receive = append(out.Receive, string(r))
-		}
+		out.Receive = append(out.Receive, string(r))
 	}
 	return out
 }

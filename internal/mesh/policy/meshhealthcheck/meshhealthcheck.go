@@ -224,7 +224,10 @@ func (c *Conf) check(p ir.Protocol, tags map[string][]string) (ir.HealthCheck, b
 	if !tcp {
 		return out, false
 	}
-	out.TCP = &ir.TCPCheck{Send: c.TCP.Send, Receive: c.TCP.Receive}
+	out.TCP = &ir.TCPCheck{Receive: c.TCP.Receive}
+	if c.TCP.Send != nil {
+		out.TCP.Send = *c.TCP.Send
+	}
 	return out, true
 }
 
