@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -70,6 +71,13 @@ func (b *Prometheus) add(o *ir.Observability, x *policy.Context) {
 			e.CertPath, e.KeyPath = x.Env.MetricsCert, x.Env.MetricsKey
 		} else {
 			x.Warn("ProvidedTLS has no effect: this kuma-dp was started without a certificate and key for metrics")
+		}
+	}
+	for _, in := range x.Proxy.Inbounds {
+		if in.Address == x.Proxy.Address && in.Port == e.Port {
+			// Envoy refuses two listeners on one address, and it may be the inbound.
+			x.Warn(fmt.Sprintf("Prometheus backend %s is left out: its port %d is the port of an inbound", e.Client, e.Port))
+			return
 		}
 	}
 	for _, old := range o.Prometheus {
@@ -170,11 +178,13 @@ func applications(list []Application) []docApplication {
 // and all values.
 func labels(x *policy.Context) map[string]string {
 	out := map[string]string{}
-	for k, vs := range x.Proxy.Tags {
+	// In order, since the names of two tags may give one label.
+	for _, tag := range slices.Sorted(maps.Keys(x.Proxy.Tags)) {
+		vs := x.Proxy.Tags[tag]
 		if len(vs) == 0 {
 			continue
 		}
-		k = labelName(k)
+		k := labelName(tag)
 		out[k] = vs[0]
 		out[k+"s"] = "," + strings.Join(vs, ",") + ","
 	}

@@ -52,6 +52,28 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// TestPortOfInbound: what others call the workload on is not taken away.
+func TestPortOfInbound(t *testing.T) {
+	p := &ir.Proxy{Address: "10.0.0.1", Inbounds: []*ir.Inbound{{Listener: ir.Listener{Address: "10.0.0.1", Port: 80}}}}
+	port := uint32(80)
+	proxy(&Conf{Backends: []Backend{{Type: prometheus, Prometheus: &Prometheus{Port: &port}}}}, &policy.Context{Proxy: p, Env: &policy.Env{}})
+	if len(p.Observability.Prometheus) != 0 || len(p.Warnings) != 1 {
+		t.Errorf("%+v, warnings %+v", p.Observability, p.Warnings)
+	}
+}
+
+// TestSameLabel: tags whose labels have one name do not make the document change
+// from one time to the next.
+func TestSameLabel(t *testing.T) {
+	for range 20 {
+		p := &ir.Proxy{Tags: map[string][]string{"version": {"v1"}, "versions": {"all"}, "a.b": {"1"}, "a-b": {"2"}}}
+		got := labels(&policy.Context{Proxy: p, Env: &policy.Env{}})
+		if got["versions"] != "all" || got["a_b"] != "1" {
+			t.Fatalf("labels %v", got)
+		}
+	}
+}
+
 // TestDuplicates: two backends that Envoy could not tell apart.
 func TestDuplicates(t *testing.T) {
 	p := apply(t, `{"backends":[{"type":"Prometheus","prometheus":{"clientId":"x","port":1}},{"type":"Prometheus","prometheus":{"clientId":"x","port":2}},
