@@ -118,8 +118,7 @@ func TestTakeOverKeepsTheObject(t *testing.T) {
 	w2.configured(q, "web-1")
 	w1.eventually("the other instance is noted", func() bool {
 		o := w1.get(kinds.DataplaneInsight.Key("default", "web-1"))
-		subs := *insight.Subscriptions(o)
-		return subs[len(subs)-1].ControlPlaneInstanceID == "cp-2"
+		return o != nil && insight.LastInstance(o) == "cp-2"
 	})
 	p.leave()
 	text2, _ := dataplane("web-2", nil)

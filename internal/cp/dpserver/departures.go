@@ -106,7 +106,7 @@ func (d *departures) delete(ctx context.Context, key model.Key) error {
 	case err != nil:
 		return fmt.Errorf("look up insight of %s: %w", key, err)
 	default:
-		if subs := *insight.Subscriptions(o); len(subs) > 0 && subs[len(subs)-1].ControlPlaneInstanceID != d.instance {
+		if last := insight.LastInstance(o); last != "" && last != d.instance {
 			return nil // it went on at another control plane
 		}
 	}

@@ -173,6 +173,89 @@ func TestTakeOverByAnotherInstance(t *testing.T) {
 	}
 }
 
+// An instance that writes late, because it was cut off from the store, does not
+// end the connection that the proxy has elsewhere meanwhile.
+func TestLateWriteKeepsNewerConnections(t *testing.T) {
+	for name, connections := range map[string]int{"the first is kept": 1, "the first is dropped": 3} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t, 1)
+			flaky := storetest.NewFlaky(s)
+			r1, _ := start(t, flaky, nil)
+			r2, _ := start(t, s, func(d *RecorderDeps) { d.Instance = "cp-2" })
+			flaky.Down()
+			first := r1.Open(proxyKey(0), nil)
+			r1.SetMTLS(proxyKey(0), &kinds.DataplaneMTLS{IssuedBackend: "old"})
+			time.Sleep(time.Millisecond) // times differ
+			var last *Subscription
+			for range connections {
+				last = r2.Open(proxyKey(0), nil)
+			}
+			r2.SetMTLS(proxyKey(0), &kinds.DataplaneMTLS{IssuedBackend: "new"})
+			eventually(t, "the newer ones are stored", func() bool { return len(subs(t, s, 0)) == min(connections, 2) })
+			first.Close()
+			flaky.Up()
+			eventually(t, "nothing is left to write", func() bool {
+				r1.mu.Lock()
+				defer r1.mu.Unlock()
+				return len(r1.proxies) == 0
+			})
+			last.Count(StatEDS, Acknowledged)
+			eventually(t, "the newest is written again", func() bool {
+				ss := subs(t, s, 0)
+				return ss[len(ss)-1].Status.EDS.ResponsesAcknowledged == 1
+			})
+			got := subs(t, s, 0)
+			if n := len(got); n != 2 || got[0].Online() || !got[1].Online() || got[1].ID != last.ID() {
+				t.Errorf("stored %+v", got)
+			}
+			o, err := s.Get(t.Context(), kinds.DataplaneInsight.Key("default", "web-0"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m := model.Spec[kinds.DataplaneInsightSpec](o).MTLS; m == nil || m.IssuedBackend != "new" {
+				t.Errorf("stored %+v", m)
+			}
+		})
+	}
+}
+
+func TestTrimKeepsOpenConnections(t *testing.T) {
+	at := func(s int64) *model.Timestamp { return model.At(time.Unix(s, 0)) }
+	got := trim([]kinds.DiscoverySubscription{
+		{ID: "slow clock", ConnectTime: at(1)}, {ID: "b", ConnectTime: at(2), DisconnectTime: at(3)}, {ID: "c", ConnectTime: at(4), DisconnectTime: at(5)},
+	}, 2)
+	if len(got) != 2 || got[0].ID != "slow clock" || got[1].ID != "c" {
+		t.Errorf("kept %+v", got)
+	}
+}
+
+func TestLastInstance(t *testing.T) {
+	at := func(s int64) *model.Timestamp { return model.At(time.Unix(s, 0)) }
+	sub := func(instance string, from, to int64) kinds.DiscoverySubscription {
+		s := kinds.DiscoverySubscription{ControlPlaneInstanceID: instance, ConnectTime: at(from)}
+		if to > 0 {
+			s.DisconnectTime = at(to)
+		}
+		return s
+	}
+	for name, c := range map[string]struct {
+		subs []kinds.DiscoverySubscription
+		want string
+	}{
+		"none":                    {nil, ""},
+		"went on elsewhere":       {[]kinds.DiscoverySubscription{sub("a", 1, 2), sub("b", 2, 0)}, "b"},
+		"open with a slow clock":  {[]kinds.DiscoverySubscription{sub("a", 1, 0), sub("b", 2, 3)}, "a"},
+		"ended with a slow clock": {[]kinds.DiscoverySubscription{sub("a", 1, 9), sub("b", 2, 3)}, "a"},
+		"both open":               {[]kinds.DiscoverySubscription{sub("a", 1, 0), sub("b", 2, 0)}, "b"},
+	} {
+		o := kinds.DataplaneInsight.Make("default", "web")
+		*Subscriptions(o) = c.subs
+		if got := LastInstance(o); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 func TestEndOfTheInstance(t *testing.T) {
 	s := newStore(t, 2)
 	r, stop := start(t, s, nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"weft/internal/cp/store"
 	"weft/internal/mesh/kinds"
@@ -121,15 +122,26 @@ func (r *Recorder) merge(o *model.Object, c captured) {
 	for _, w := range c.subs {
 		*subs = put(*subs, w.spec)
 	}
-	if n := len(*subs) - r.keep(); n > 0 {
-		*subs = slices.Delete(*subs, 0, n)
-	}
-	if d, ok := o.Spec.(*kinds.DataplaneInsightSpec); ok && c.mtls != nil {
+	*subs = trim(*subs, r.keep())
+	if d, ok := o.Spec.(*kinds.DataplaneInsightSpec); ok && c.mtls != nil && r.knows(*subs) {
 		d.MTLS = c.mtls.value
 	}
 }
 
-// put replaces the connection of the same id, or appends it and ends those before.
+// knows tells whether what this instance knows of a proxy is the newest: it is
+// not while the newest connection is to another instance, which knows more.
+func (r *Recorder) knows(subs []kinds.DiscoverySubscription) bool {
+	if len(subs) == 0 {
+		return true
+	}
+	newest := &subs[len(subs)-1]
+	return newest.ControlPlaneInstanceID == r.d.Instance || !newest.Online()
+}
+
+// put replaces the connection of the same id, or adds it where it belongs by its
+// time and ends those before. It is not always the newest: when this instance
+// wrote late, the proxy may have gone on at another one meanwhile, and that
+// connection must not be ended.
 func put(subs []kinds.DiscoverySubscription, s kinds.DiscoverySubscription) []kinds.DiscoverySubscription {
 	for i := range subs {
 		if subs[i].ID == s.ID {
@@ -144,12 +156,58 @@ func put(subs []kinds.DiscoverySubscription, s kinds.DiscoverySubscription) []ki
 			return subs
 		}
 	}
-	for i := range subs {
+	at := len(subs)
+	for at > 0 && connectedAt(subs[at-1]).After(connectedAt(s)) {
+		at--
+	}
+	for i := range subs[:at] {
 		if subs[i].DisconnectTime == nil {
 			subs[i].DisconnectTime = s.ConnectTime
 		}
 	}
-	return append(subs, s)
+	return slices.Insert(subs, at, s)
+}
+
+func connectedAt(s kinds.DiscoverySubscription) time.Time {
+	if s.ConnectTime == nil {
+		return time.Time{}
+	}
+	return s.ConnectTime.Time
+}
+
+// trim keeps n connections: those that are open before those that ended, the
+// newer before the older.
+func trim(subs []kinds.DiscoverySubscription, n int) []kinds.DiscoverySubscription {
+	for len(subs) > n {
+		i := slices.IndexFunc(subs, func(s kinds.DiscoverySubscription) bool { return !s.Online() })
+		subs = slices.Delete(subs, max(i, 0), max(i, 0)+1)
+	}
+	return subs
+}
+
+// LastInstance returns the control plane at which a proxy is connected, else the
+// one at which it was last; "" = it never was. Whose connection is noted last does
+// not tell: clocks of instances differ.
+func LastInstance(o *model.Object) string {
+	var last *kinds.DiscoverySubscription
+	subs := *Subscriptions(o)
+	for i := range subs {
+		s := &subs[i]
+		if last == nil || s.Online() || (!last.Online() && !endedAt(s).Before(endedAt(last))) {
+			last = s
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	return last.ControlPlaneInstanceID
+}
+
+func endedAt(s *kinds.DiscoverySubscription) time.Time {
+	if s.DisconnectTime == nil {
+		return time.Time{}
+	}
+	return s.DisconnectTime.Time
 }
 
 // KindFor returns the kind of the insight of a kind of proxy, or nil.
