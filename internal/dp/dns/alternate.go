@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,11 @@ import (
 // is SERVFAIL: clients keep an NXDOMAIN in mind, and one about a name of the
 // mesh would be false. With "lenient" it is passed on all the same, for proxies
 // whose Envoy never answers names.
+//
+// Envoy compares names letter by letter, and says NXDOMAIN also of a name that
+// has an IPv4 address only when it is asked for the IPv6 one. Neither may reach
+// a client: an NXDOMAIN speaks of all types, so that musl gives up the name, and
+// a cache on the host forgets its address.
 type alternate struct {
 	next  plugin.Handler
 	rules map[int]*rule
@@ -66,6 +72,11 @@ func (a *alternate) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	}
 	first := nonwriter.New(w)
 	code, err := a.askNext(ctx, first, r)
+	if first.Msg != nil && code == dns.RcodeNameError {
+		if m := a.known(ctx, w, r); m != nil {
+			return dns.RcodeSuccess, w.WriteMsg(m)
+		}
+	}
 	rule := a.rules[code]
 	if rule == nil || rule.resolvers.empty() {
 		if first.Msg == nil {
@@ -80,10 +91,47 @@ func (a *alternate) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	if err != nil {
 		return dns.RcodeServerFailure, err
 	}
-	if first.Msg == nil && !rule.lenient && answer.Rcode == dns.RcodeNameError {
+	switch {
+	case answer.Rcode != dns.RcodeNameError:
+	case first.Msg == nil && !rule.lenient:
 		answer = notReady(r)
+	case code == dns.RcodeNotImplemented && a.lookUp(ctx, w, r, r.Question[0].Name, dns.TypeA) != nil:
+		answer = blank(r, dns.RcodeSuccess)
 	}
 	return dns.RcodeSuccess, w.WriteMsg(answer)
+}
+
+// known returns the answer to a query for an address, of which the plugins after
+// this one said that there is no such name, if they know the name in lower case,
+// or with an IPv4 address only; else nil.
+func (a *alternate) known(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) *dns.Msg {
+	q := r.Question[0]
+	if q.Qtype != dns.TypeA && q.Qtype != dns.TypeAAAA {
+		return nil
+	}
+	if lower := strings.ToLower(q.Name); lower != q.Name {
+		if m := a.lookUp(ctx, w, r, lower, q.Qtype); m != nil {
+			return reply(m, r)
+		}
+	}
+	if q.Qtype == dns.TypeAAAA && a.lookUp(ctx, w, r, q.Name, dns.TypeA) != nil {
+		return blank(r, dns.RcodeSuccess)
+	}
+	return nil
+}
+
+// lookUp asks the plugins after this one for a name, if need be in lower case;
+// nil = they do not know it.
+func (a *alternate) lookUp(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, name string, kind uint16) *dns.Msg {
+	for _, spelling := range slices.Compact([]string{name, strings.ToLower(name)}) {
+		query := r.Copy()
+		query.Question[0].Name, query.Question[0].Qtype = spelling, kind
+		caught := nonwriter.New(w)
+		if _, err := plugin.NextOrFailure(a.Name(), a.next, ctx, caught, query); err == nil && caught.Msg != nil && caught.Msg.Rcode == dns.RcodeSuccess {
+			return caught.Msg
+		}
+	}
+	return nil
 }
 
 // askNext asks the plugins behind this one, where Envoy is. Until it has its
@@ -117,13 +165,20 @@ func (a *alternate) waits(code int, now time.Time) bool {
 // notReady is the answer to a query that nobody can answer yet; who understands
 // it is told why (RFC 8914).
 func notReady(r *dns.Msg) *dns.Msg {
+	m := blank(r, dns.RcodeServerFailure)
+	if opt := m.IsEdns0(); opt != nil {
+		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotReady, ExtraText: "the proxy has no names of the mesh yet"})
+	}
+	return m
+}
+
+// blank is an answer without records.
+func blank(r *dns.Msg, code int) *dns.Msg {
 	m := new(dns.Msg)
-	m.SetRcode(r, dns.RcodeServerFailure)
+	m.SetRcode(r, code)
 	m.RecursionAvailable = true
 	if asked := r.IsEdns0(); asked != nil {
 		m.SetEdns0(asked.UDPSize(), asked.Do())
-		opt := m.IsEdns0()
-		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeNotReady, ExtraText: "the proxy has no names of the mesh yet"})
 	}
 	return m
 }

@@ -50,19 +50,21 @@ func upstream(t testing.TB, h dns.HandlerFunc, networks ...string) string {
 	return addr
 }
 
-// envoyLike answers as Envoy's filter does: A of one name, NOTIMP for other
-// types, NXDOMAIN for other names.
+// envoyLike answers as Envoy's filter does: A of one name, which it compares
+// letter by letter, and A and AAAA of another, NXDOMAIN for what else is asked for
+// an address, NOTIMP for other types.
 func envoyLike(w dns.ResponseWriter, r *dns.Msg) {
 	m := new(dns.Msg)
 	q := r.Question[0]
 	switch {
 	case q.Qtype != dns.TypeA && q.Qtype != dns.TypeAAAA:
 		m.SetRcode(r, dns.RcodeNotImplemented)
-	case q.Name == "backend.mesh.":
+	case q.Qtype == dns.TypeA && (q.Name == "backend.mesh." || q.Name == "both.mesh."):
 		m.SetReply(r)
-		if q.Qtype == dns.TypeA {
-			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 30}, A: net.IPv4(240, 0, 0, 1)}}
-		}
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 30}, A: net.IPv4(240, 0, 0, 1)}}
+	case q.Name == "both.mesh.":
+		m.SetReply(r)
+		m.Answer = []dns.RR{&dns.AAAA{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeAAAA, Class: dns.ClassINET, Ttl: 30}, AAAA: net.ParseIP("::ffff:f000:1")}}
 	default:
 		m.SetRcode(r, dns.RcodeNameError)
 	}
@@ -70,7 +72,7 @@ func envoyLike(w dns.ResponseWriter, r *dns.Msg) {
 }
 
 // resolverLike answers every A with 192.0.2.7 and every TXT, except names
-// that end in "gone.".
+// that end in "gone." or in "mesh.".
 func resolverLike(count *atomic.Int32) dns.HandlerFunc {
 	return func(w dns.ResponseWriter, r *dns.Msg) {
 		count.Add(1)
@@ -79,7 +81,7 @@ func resolverLike(count *atomic.Int32) dns.HandlerFunc {
 		q := r.Question[0]
 		hdr := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: 60}
 		switch {
-		case strings.HasSuffix(q.Name, "gone."):
+		case strings.HasSuffix(q.Name, "gone."), strings.HasSuffix(strings.ToLower(q.Name), "mesh."):
 			m.SetRcode(r, dns.RcodeNameError)
 		case q.Qtype == dns.TypeA:
 			m.Answer = []dns.RR{&dns.A{Hdr: hdr, A: net.IPv4(192, 0, 2, 7)}}
@@ -192,7 +194,15 @@ func TestServer(t *testing.T) {
 		fallback bool
 	}{
 		"mesh":         {"backend.mesh.", dns.TypeA, "NOERROR 240.0.0.1", false},
-		"mesh AAAA":    {"backend.mesh.", dns.TypeAAAA, "NOERROR", false},
+		"mesh AAAA":    {"both.mesh.", dns.TypeAAAA, "NOERROR AAAA", false},
+		"no AAAA":      {"backend.mesh.", dns.TypeAAAA, "NOERROR", false},
+		"mesh TXT":     {"backend.mesh.", dns.TypeTXT, "NOERROR", true},
+		"not in mesh":  {"nothing.mesh.", dns.TypeAAAA, "NXDOMAIN", true},
+		"no TXT":       {"nothing.mesh.", dns.TypeTXT, "NXDOMAIN", true},
+		"shouted":      {"Both.MESH.", dns.TypeA, "NOERROR 240.0.0.1", false},
+		"shouted AAAA": {"Both.MESH.", dns.TypeAAAA, "NOERROR AAAA", false},
+		"shouted none": {"Backend.MESH.", dns.TypeAAAA, "NOERROR", false},
+		"shouted TXT":  {"Backend.MESH.", dns.TypeTXT, "NOERROR", true},
 		"other":        {"example.org.", dns.TypeA, "NOERROR 192.0.2.7", true},
 		"other type":   {"example.org.", dns.TypeTXT, "NOERROR TXT", true},
 		"unknown":      {"x.gone.", dns.TypeA, "NXDOMAIN", true},
@@ -201,8 +211,9 @@ func TestServer(t *testing.T) {
 		for _, network := range []string{"udp", "tcp"} {
 			t.Run(name+"/"+network, func(t *testing.T) {
 				count.Store(0)
-				if got := text(ask(t, network, addr, tc.name, tc.kind)); got != tc.want {
-					t.Errorf("got %q, want %q", got, tc.want)
+				m := ask(t, network, addr, tc.name, tc.kind)
+				if got := text(m); got != tc.want || m.Question[0].Name != tc.name {
+					t.Errorf("got %q about %s, want %q about %s", got, m.Question[0].Name, tc.want, tc.name)
 				}
 				if (count.Load() > 0) != tc.fallback {
 					t.Errorf("resolver of the host was asked %d times", count.Load())
