@@ -130,14 +130,19 @@ func tcpCaller(name string, port int) *caller {
 }
 
 // h2App is an application that speaks HTTP/1.1 and HTTP/2 in clear text.
-func h2App(t testing.TB, h http.Handler) int {
+func h2App(t testing.TB, h http.Handler) int { return clearText(t, h, true) }
+
+// h2OnlyApp is one that speaks HTTP/2 only.
+func h2OnlyApp(t testing.TB, h http.Handler) int { return clearText(t, h, false) }
+
+func clearText(t testing.TB, h http.Handler, http1 bool) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: h, Protocols: new(http.Protocols)}
-	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP1(http1)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
