@@ -92,12 +92,43 @@ func (m *Mesh) zoneOf(o *model.Object) string {
 }
 
 // legacyVIPs returns the outbounds on addresses of services known by their tags.
+// A name that two entries have leads to the address of the first: its service's,
+// say, and not that of a VirtualOutbound that gives the service another port.
+// Hence the ports of the others are reached there too.
 func (m *Mesh) legacyVIPs(vips VIPs) []Outbound {
 	keys := slices.SortedFunc(maps.Keys(vips), VIPKey.Compare)
 	var out []Outbound
+	entries := map[string]*[]Outbound{} // by name
 	for _, k := range keys {
-		if vips[k].Address != "" {
-			out = append(out, m.vipOutbounds(k, vips[k])...)
+		if vips[k].Address == "" {
+			continue
+		}
+		list := m.vipOutbounds(k, vips[k])
+		if len(list) == 0 {
+			continue
+		}
+		out = append(out, list...)
+		for _, name := range vipNames(k, m.cp.DNSDomain) {
+			first := entries[name]
+			if first == nil {
+				entries[name] = &list
+				continue
+			}
+			moved := movedTo(*first, list)
+			out, *first = append(out, moved...), append(*first, moved...)
+		}
+	}
+	return out
+}
+
+// movedTo returns the outbounds of an entry as they are on the address of another
+// one. Ports that it has itself are left out.
+func movedTo(first, list []Outbound) []Outbound {
+	var out []Outbound
+	for _, o := range list {
+		if !slices.ContainsFunc(first, func(f Outbound) bool { return f.Port == o.Port }) {
+			o.Address, o.Names = first[0].Address, first[0].Names
+			out = append(out, o)
 		}
 	}
 	return out

@@ -1,11 +1,13 @@
 package view_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"weft/internal/cp/view"
+	"weft/internal/mesh/kinds"
 )
 
 func TestVIPsRoundTrip(t *testing.T) {
@@ -45,6 +47,47 @@ func TestVIPsTagFirst(t *testing.T) {
 		{Type: view.VIPDomain, Name: "backend-1.mesh"}: {Address: "240.0.0.1", Outbounds: []view.VIPOutbound{
 			{Port: 80, TagSet: map[string]string{"kuma.io/service": "backend", "v": "1"}, Origin: "virtual-outbound:vo"},
 		}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// A name of two entries leads to the ports of both.
+func TestVIPsShareAName(t *testing.T) {
+	w := newWorld(1)
+	w.put(`{"type": "Mesh", "name": "m"}`)
+	w.put(`{"type": "Dataplane", "mesh": "m", "name": "client", "networking": {"address": "10.0.0.1", "inbound": [{"port": 80, "tags": {"kuma.io/service": "a"}}],
+		"transparentProxying": {"redirectPortInbound": 15006, "redirectPortOutbound": 15001}}}`)
+	a := map[string]string{"kuma.io/service": "a"}
+	text, err := view.VIPs{
+		{Type: view.VIPService, Name: "a"}: {Address: "240.0.0.0", Outbounds: []view.VIPOutbound{{TagSet: a}}},
+		{Type: view.VIPService, Name: "b"}: {Address: "240.0.0.1"}, // released
+		{Type: view.VIPDomain, Name: "a.mesh"}: {Address: "240.0.0.2", Outbounds: []view.VIPOutbound{
+			{Port: 80, TagSet: a}, {Port: 8080, TagSet: map[string]string{"kuma.io/service": "a", "version": "1"}},
+		}},
+		{Type: view.VIPDomain, Name: "b.mesh"}: {Address: "240.0.0.3", Outbounds: []view.VIPOutbound{{Port: 90, TagSet: a}}},
+	}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := kinds.Config.Make("", view.VIPConfigName("m"))
+	config.Spec = &kinds.ConfigSpec{Config: text}
+	w.objects[config.Key()] = config
+	in, ok := view.NewMesh("m", settings()).Next(w.tables()).For(kinds.Dataplane, "client", view.Metadata{})
+	if !ok {
+		t.Fatal("there is no client")
+	}
+	var got []string
+	for _, o := range in.Outbounds.List() {
+		got = append(got, fmt.Sprintf("%v %s:%d %v", o.Names, o.Address, o.Port, o.Tags))
+	}
+	want := []string{
+		"[a.mesh] 240.0.0.0:80 map[kuma.io/service:a]",
+		"[a.mesh] 240.0.0.2:80 map[kuma.io/service:a]",
+		"[a.mesh] 240.0.0.2:8080 map[kuma.io/service:a version:1]",
+		"[a.mesh] 240.0.0.0:8080 map[kuma.io/service:a version:1]",
+		"[b.mesh] 240.0.0.3:90 map[kuma.io/service:a]",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

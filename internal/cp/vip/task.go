@@ -28,6 +28,9 @@ type Task struct {
 	CIDR netip.Prefix
 	Log  *slog.Logger
 	Now  func() time.Time
+
+	// warned are the warnings of each mesh that the log has.
+	warned map[string][]string
 }
 
 // The waits before another try: when the store is away, and when every address
@@ -67,18 +70,19 @@ func (t *Task) Run(ctx context.Context) error {
 			}
 			again[mesh] = next
 		}
-		forget(seen, again, snap)
+		forget(seen, again, t.warned, snap)
 		t.wait(ctx, snap.Rev+1, again)
 	}
 	return nil
 }
 
 // forget drops meshes that are gone.
-func forget(seen map[string]sources, again map[string]time.Time, snap *state.Snapshot) {
+func forget(seen map[string]sources, again map[string]time.Time, warned map[string][]string, snap *state.Snapshot) {
 	for mesh := range seen {
 		if _, ok := snap.Table(kinds.Mesh, "").Get(mesh); !ok {
 			delete(seen, mesh)
 			delete(again, mesh)
+			delete(warned, mesh)
 		}
 	}
 }
@@ -139,13 +143,27 @@ func offered(row model.Row) []map[string]string {
 	return out
 }
 
+// warn logs the warnings that are new: many services share a reason, and it stays
+// with every change of the mesh.
+func (t *Task) warn(mesh string, warnings []string) {
+	slices.Sort(warnings)
+	warnings = slices.Compact(warnings)
+	for _, w := range warnings {
+		if _, known := slices.BinarySearch(t.warned[mesh], w); !known {
+			t.Log.Warn("a virtual outbound gives no address", "mesh", mesh, "reason", w)
+		}
+	}
+	if t.warned == nil {
+		t.warned = map[string][]string{}
+	}
+	t.warned[mesh] = warnings
+}
+
 // refresh brings the addresses of one mesh up to date. It returns when that has
 // to be done again though nothing changes, zero = never.
 func (t *Task) refresh(ctx context.Context, tables model.Tables, mesh string) (again time.Time, err error) {
 	entries, warnings := Entries(tables, mesh, t.Zone)
-	for _, w := range warnings {
-		t.Log.Warn("a virtual outbound gives no address", "mesh", mesh, "reason", w)
-	}
+	t.warn(mesh, warnings)
 	key := kinds.Config.Key("", view.VIPConfigName(mesh))
 	have, err := t.Store.Get(ctx, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

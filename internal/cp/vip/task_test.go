@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,9 +41,13 @@ func (c *counting) Get(ctx context.Context, k model.Key) (*model.Object, error) 
 
 // playTask runs f in a bubble of time with a leader that keeps addresses.
 func playTask(t *testing.T, f func(s *counting)) {
+	playTaskLogging(t, slog.DiscardHandler, f)
+}
+
+func playTaskLogging(t *testing.T, h slog.Handler, f func(s *counting)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &counting{Store: memory.New()}
-		log := slog.New(slog.DiscardHandler)
+		log := slog.New(h)
 		st := state.New(s, log, time.Now)
 		task := &vip.Task{Store: s, State: st, Zone: "z", CIDR: netip.MustParsePrefix("240.0.0.0/4"), Log: log, Now: time.Now}
 		ctx, cancel := context.WithCancel(context.Background())
@@ -131,5 +136,32 @@ func TestTask(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		want(map[string]string{"b": "240.0.0.1", "c": "240.0.0.2"})
+	})
+}
+
+// A reason why a VirtualOutbound gives no address is logged once, however many
+// proxies share it and however often the mesh changes; and again when it comes back.
+func TestWarningsAreNotRepeated(t *testing.T) {
+	var b strings.Builder
+	warnings := func(want int) {
+		t.Helper()
+		if n := strings.Count(b.String(), "gives no address"); n != want {
+			t.Errorf("%d warnings, want %d:\n%s", n, want, b.String())
+		}
+	}
+	playTaskLogging(t, slog.NewTextHandler(&b, nil), func(s *counting) {
+		put(t, s, `{"type": "Mesh", "name": "m"}`)
+		selecting := func(service string) string {
+			return `{"type": "VirtualOutbound", "mesh": "m", "name": "vo", "selectors": [{"match": {"kuma.io/service": "` + service + `"}}], "conf": {"host": "{{.s}}-{{.v}}.mesh", "port": "80",
+				"parameters": [{"name": "s", "tagKey": "kuma.io/service"}, {"name": "v", "tagKey": "version"}]}}`
+		}
+		put(t, s, selecting("*"))
+		put(t, s, dataplane("1", "a"))
+		put(t, s, dataplane("2", "b"))
+		put(t, s, dataplane("3", "c"))
+		warnings(1)
+		put(t, s, selecting("nothing"))
+		put(t, s, selecting("*"))
+		warnings(2)
 	})
 }
