@@ -2,8 +2,10 @@ package rest
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -160,25 +162,27 @@ func filters(c *call, k *model.Kind) (predicate, error) {
 // labelFilters reads filter[labels.<key>]=<value>; the last value of a key counts.
 func labelFilters(c *call, q url.Values) (map[string]string, error) {
 	out := map[string]string{}
-	for key, vals := range q {
+	var v model.Violations
+	for _, key := range slices.Sorted(maps.Keys(q)) {
+		vals := q[key]
 		inner, is := strings.CutPrefix(key, "filter[")
 		if !is {
 			continue
 		}
-		field := c.pattern + "." + key
+		at := v.At(c.pattern + "." + key)
 		inner, closed := strings.CutSuffix(inner, "]")
 		label, isLabel := strings.CutPrefix(inner, "labels.")
 		switch {
 		case !closed:
-			return nil, invalid(field, "misses the closing bracket: filter[labels.<key>]=<value>")
+			at.Add("misses the closing bracket: filter[labels.<key>]=<value>")
 		case !isLabel:
-			return nil, invalid(field, "can only filter by label: filter[labels.<key>]=<value>")
+			at.Add("can only filter by label: filter[labels.<key>]=<value>")
 		case strings.ContainsAny(label, "[]"):
-			return nil, invalid(field, "has no operators: only equality, filter[labels.<key>]=<value>")
+			at.Add("has no operators: only equality, filter[labels.<key>]=<value>")
 		}
 		out[label] = vals[len(vals)-1]
 	}
-	return out, nil
+	return out, v.Err()
 }
 
 func invalid(field, reason string) error {

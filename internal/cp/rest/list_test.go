@@ -120,6 +120,21 @@ func TestLabelFilters(t *testing.T) {
 	}
 }
 
+// TestLabelFiltersAll: every wrong filter is told, always in the same order.
+func TestLabelFiltersAll(t *testing.T) {
+	q := url.Values{"filter[b]": {""}, "filter[a]": {""}, "filter[labels.c": {""}, "filter[labels.d]": {""}}
+	for range 20 {
+		_, err := labelFilters(&call{pattern: "/meshes"}, q)
+		var fields []string
+		for _, p := range failureOf(err).params {
+			fields = append(fields, strings.TrimPrefix(p.Field, "/meshes.filter"))
+		}
+		if got := strings.Join(fields, " "); got != "[a] [b] [labels.c" {
+			t.Fatalf("violations at %s", got)
+		}
+	}
+}
+
 func TestTagFilters(t *testing.T) {
 	tags := kinds.MultiTags{"kuma.io/service": {"backend", "front-end"}, "v": {"1:2"}}
 	for query, want := range map[string]bool{

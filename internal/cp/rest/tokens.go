@@ -40,7 +40,7 @@ func (s *Server) issue(action string, body func() tokenRequest) handler {
 		}
 		req := body()
 		if err := json.Unmarshal(b, req); err != nil {
-			return nil, badRequest("the body is no request for a token: %v", err)
+			return nil, badRequest("the body is no request for a token: %s", bodyProblem(err))
 		}
 		if err := s.Access.Action(c.user, action); err != nil {
 			return nil, err
@@ -55,4 +55,16 @@ func (s *Server) issue(action string, body func() tokenRequest) handler {
 		}
 		return &reply{contentType: "text/plain", text: []byte(text)}, nil
 	}
+}
+
+// bodyProblem says in the words of the API what encoding/json found.
+func bodyProblem(err error) string {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return err.Error()
+	}
+	if wrong.Field == "" {
+		return "it must be a JSON object, not a JSON " + wrong.Value
+	}
+	return wrong.Field + " must not be a JSON " + wrong.Value
 }

@@ -39,6 +39,11 @@ func TestTokens(t *testing.T) {
 			}
 		})
 	}
+	for body, want := range map[string]string{`[]`: "must be a JSON object", `{"name":"jo","groups":"x"}`: "groups must not be a JSON string", `{`: "unexpected end"} {
+		if got := send(t, http.MethodPost, w.url+"/tokens/user", body).field("detail"); !strings.Contains(got, want) || strings.Contains(got, "Go ") {
+			t.Errorf("%s: %s", body, got)
+		}
+	}
 	user := send(t, http.MethodPost, w.url+"/tokens/user", `{"name":"jo","groups":["team"],"validFor":"1h"}`).text
 	who := send(t, http.MethodGet, anonymous+"/mesh-api/who-am-i", "", "Authorization", "Bearer "+user)
 	if who.field("name") != "jo" || !strings.Contains(who.text, `"team"`) {
