@@ -66,18 +66,19 @@ func CheckLabel(key, value string, v *Violations) {
 	case prefixed && (len(prefix) > maxName || !subdomain.MatchString(prefix)):
 		v.Add("the part of the key before '/' must be a DNS name of at most %d characters", maxName)
 	}
+	if len(name) > maxLabelPart {
+		v.Add("the name in the key must be at most %d characters long", maxLabelPart)
+	}
 	switch {
 	case name == "":
 		v.Add("the name in the key must not be empty")
-	case len(name) > maxLabelPart:
-		v.Add("the name in the key must be at most %d characters long", maxLabelPart)
 	case !labelName.MatchString(name):
 		v.Add("the name in the key may hold letters, digits, '-', '_' and '.' only, with a letter or digit at both ends")
 	}
-	switch {
-	case len(value) > maxLabelPart:
+	if len(value) > maxLabelPart {
 		v.Add("the value must be at most %d characters long, not %d", maxLabelPart, len(value))
-	case !labelValue.MatchString(value):
+	}
+	if !labelValue.MatchString(value) {
 		v.Add("the value may hold letters, digits, '-', '_' and '.' only, with a letter or digit at both ends")
 	}
 }

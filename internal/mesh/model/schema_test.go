@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -158,5 +159,10 @@ func TestCheckNames(t *testing.T) {
 		if v.Empty() != ok {
 			t.Errorf("label value %q: %v", value, v.List())
 		}
+	}
+	var v Violations
+	CheckLabel(strings.Repeat("_", 64), strings.Repeat("-", 64), &v)
+	if len(v.List()) != 4 {
+		t.Errorf("too long and wrong, key and value: %v", v.List())
 	}
 }
