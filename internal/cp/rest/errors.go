@@ -130,7 +130,7 @@ func mapped(err error) *failure {
 	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict):
 		return &failure{status: http.StatusConflict, title: "Conflict", detail: err.Error()}
 	case errors.Is(err, store.ErrOwnerMissing):
-		return &failure{status: http.StatusBadRequest, detail: "Mesh is not found", params: []param{{"mesh", err.Error()}}}
+		return &failure{status: http.StatusBadRequest, detail: "Mesh is not found", params: []param{{"mesh", "the mesh does not exist any more; create it first"}}}
 	case errors.Is(err, store.ErrUnavailable):
 		return &failure{status: http.StatusServiceUnavailable, title: "Service unavailable", detail: "the store cannot be reached at the moment; try again"}
 	case errors.Is(err, auth.ErrIssuerOff):
