@@ -16,7 +16,7 @@ import (
 func (a *App) deleteCommand() *cobra.Command {
 	var mesh string
 	cmd := &cobra.Command{
-		Use: "delete TYPE NAME", Short: "Delete an object", Args: cobra.ExactArgs(2),
+		Use: "delete TYPE NAME", Short: "Delete an object", Args: named(2),
 		Example: "  kumactl delete dataplane web-1\n  kumactl delete meshtimeout slow --mesh shop",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k, err := writable(args[0])

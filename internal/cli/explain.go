@@ -27,7 +27,7 @@ func (a *App) explainCommand() *cobra.Command {
 func (a *App) explainDataplane(out *format) *cobra.Command {
 	var mesh string
 	cmd := &cobra.Command{
-		Use: "dataplane NAME", Short: "Explain which policy set which value on a proxy, over which others", Args: cobra.ExactArgs(1),
+		Use: "dataplane NAME", Short: "Explain which policy set which value on a proxy, over which others", Args: named(1),
 		Example:           "  kumactl explain dataplane web-1\n  kumactl explain dataplane web-1 --mesh shop -o yaml",
 		ValidArgsFunction: a.completeNames(func([]string) *model.Kind { return kinds.Dataplane }, &mesh, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,6 +54,9 @@ func (a *App) explainRequest(out *format) *cobra.Command {
 		Example: `  kumactl explain request --from web-1 --to http://backend.mesh/v1/cart
   kumactl explain request --from web-1 --to backend.svc.mesh.local:8080 --method POST --header 'x-user: jo'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkName("--from", from); err != nil {
+				return err
+			}
 			q := url.Values{"to": {to}, "method": {method}, "header": headers}
 			return a.explain(cmd.Context(), client.Path(kinds.Dataplane, mesh, from)+"/_explain-request", q, *out, func(doc []byte) (*story, error) {
 				var p explain.Answer

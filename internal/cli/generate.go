@@ -126,6 +126,9 @@ func (a *App) zoneToken() *cobra.Command {
 					return fmt.Errorf("scope %q is not known: use %s", s, strings.Join(zoneScopes, ", "))
 				}
 			}
+			if zone == "" {
+				return errors.New("--zone must not be empty")
+			}
 			return a.issue(cmd.Context(), &t, &token.Zone{Zone: zone, Scope: scope},
 				"zone", map[string]any{"zone": zone, "scope": scope})
 		},
@@ -147,6 +150,9 @@ func (a *App) userToken() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "user-token", Short: "Make a token that proves the identity of a user", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if name == "" {
+				return errors.New("--name must not be empty")
+			}
 			return a.issue(cmd.Context(), &t, &token.User{Name: name, Groups: groups},
 				"user", map[string]any{"name": name, "groups": groups})
 		},

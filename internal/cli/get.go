@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,27 @@ func (a *App) getCommand() *cobra.Command {
 		}
 	}
 	return cmd
+}
+
+// named is for commands with n arguments, the last of which names an object.
+func named(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
+			return err //nolint:wrapcheck // because it is cobra's own text about arguments
+		}
+		return checkName("NAME", args[n-1])
+	}
+}
+
+// checkName refuses what cannot be a name, and would lead to another page.
+func checkName(what, name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%s must not be empty", what)
+	case strings.Contains(name, "/") || strings.Trim(name, ".") == "":
+		return fmt.Errorf("%s %q is no name of an object", what, name)
+	}
+	return nil
 }
 
 // meshFlag adds --mesh. Kinds outside of meshes have it as well, without effect,
@@ -78,7 +100,7 @@ func (a *App) getMany(k *model.Kind, out *format) *cobra.Command {
 func (a *App) getOne(k *model.Kind, out *format) *cobra.Command {
 	var mesh string
 	cmd := &cobra.Command{
-		Use: k.One + " NAME", Short: "Show a single " + k.Display, Args: cobra.ExactArgs(1),
+		Use: k.One + " NAME", Short: "Show a single " + k.Display, Args: named(1),
 		ValidArgsFunction: a.completeNames(func([]string) *model.Kind { return k }, &mesh, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {

@@ -79,7 +79,7 @@ func (a *App) inspectDataplane(out *format) *cobra.Command {
 		d    dumpOptions
 	)
 	cmd := &cobra.Command{
-		Use: "dataplane NAME", Short: "Show the policies of a data plane proxy, or what its Envoy tells", Args: cobra.ExactArgs(1),
+		Use: "dataplane NAME", Short: "Show the policies of a data plane proxy, or what its Envoy tells", Args: named(1),
 		Example: `  kumactl inspect dataplane web-1                      # policies
   kumactl inspect dataplane web-1 --type=config        # what the control plane sends
   kumactl inspect dataplane web-1 --type=config-dump   # what its Envoy has

@@ -14,7 +14,7 @@ import (
 func (a *App) inspectMeshGateway(out *format) *cobra.Command {
 	var mesh string
 	cmd := &cobra.Command{
-		Use: "meshgateway NAME", Short: "Show the data plane proxies of a MeshGateway", Args: cobra.ExactArgs(1),
+		Use: "meshgateway NAME", Short: "Show the data plane proxies of a MeshGateway", Args: named(1),
 		ValidArgsFunction: a.completeNames(func([]string) *model.Kind { return kinds.MeshGateway }, &mesh, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {

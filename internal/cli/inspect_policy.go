@@ -38,7 +38,7 @@ func (a *App) inspectPolicy(k *model.Kind, out *format) *cobra.Command {
 		offset int
 	)
 	cmd := &cobra.Command{
-		Use: k.One + " NAME", Short: "Show the data plane proxies that a " + k.Display + " acts on", Args: cobra.ExactArgs(1),
+		Use: k.One + " NAME", Short: "Show the data plane proxies that a " + k.Display + " acts on", Args: named(1),
 		ValidArgsFunction: a.completeNames(func([]string) *model.Kind { return k }, &mesh, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {

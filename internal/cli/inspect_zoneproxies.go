@@ -60,7 +60,7 @@ func (a *App) inspectZoneProxies(z zoneProxies, out *format) *cobra.Command {
 func (a *App) inspectZoneProxy(z zoneProxies) *cobra.Command {
 	var d dumpOptions
 	cmd := &cobra.Command{
-		Use: z.one + " NAME", Short: "Show what the Envoy of a " + z.plainWords + " proxy tells", Args: cobra.ExactArgs(1),
+		Use: z.one + " NAME", Short: "Show what the Envoy of a " + z.plainWords + " proxy tells", Args: named(1),
 		ValidArgsFunction: a.completeNames(func([]string) *model.Kind { return z.kind }, new(string), 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			page, query, err := d.page()

@@ -9,10 +9,12 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -130,6 +132,9 @@ func newKey(kind string) (key crypto.Signer, der []byte, pemType string, err err
 	return nil, nil, "", fmt.Errorf("key type %q is not known: use rsa or ecdsa", kind)
 }
 
+// hostName is what peers can find in a certificate; names with an underscore occur.
+var hostName = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$`)
+
 // certificateTemplate describes a certificate that is its own authority, so
 // that peers can verify it by itself.
 func certificateTemplate(o certOptions, now time.Time) (*x509.Certificate, error) {
@@ -152,11 +157,18 @@ func certificateTemplate(o certOptions, now time.Time) (*x509.Certificate, error
 	default:
 		return nil, fmt.Errorf("type %q is not known: use server or client", o.use)
 	}
+	if len(o.hosts) == 0 {
+		return nil, errors.New("--hostname must name at least one host")
+	}
 	for _, h := range o.hosts {
-		if ip := net.ParseIP(h); ip != nil {
+		ip := net.ParseIP(h)
+		switch {
+		case ip != nil:
 			t.IPAddresses = append(t.IPAddresses, ip)
-		} else {
+		case hostName.MatchString(h):
 			t.DNSNames = append(t.DNSNames, h)
+		default:
+			return nil, fmt.Errorf("--hostname: %q is neither a host name nor an IP address", h)
 		}
 	}
 	return t, nil

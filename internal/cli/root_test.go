@@ -32,6 +32,40 @@ func (r result) want(t *testing.T, code int, out, err string) {
 	}
 }
 
+// What cannot name anything is refused before anybody is asked.
+func TestWrongNames(t *testing.T) {
+	k := newUser(t)
+	key := filepath.Join(k.dir, "key.pem")
+	if err := os.WriteFile(key, []byte(k.run(t, "generate", "signing-key", "--format=pem").out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		err  string
+	}{
+		{[]string{"get", "meshtimeout", ""}, "NAME must not be empty"},
+		{[]string{"get", "mesh", ".."}, `NAME ".."`},
+		{[]string{"delete", "meshtimeout", "../dataplanes/web-1"}, `NAME "../dataplanes/web-1"`},
+		{[]string{"inspect", "zoneingress", "a/b"}, `NAME "a/b"`},
+		{[]string{"explain", "request", "--from", "", "--to", "x"}, "--from must not be empty"},
+		{[]string{"generate", "user-token", "--name", "", "--valid-for=1h", "--kid=1", "--signing-key-path", key}, "--name must not be empty"},
+		{[]string{"generate", "zone-token", "--zone", "", "--valid-for=1h", "--kid=1", "--signing-key-path", key}, "--zone must not be empty"},
+		{[]string{"generate", "tls-certificate", "--type=server", "--hostname", ""}, "--hostname"},
+		{[]string{"generate", "tls-certificate", "--type=server", "--hostname", "a,,b"}, `--hostname: ""`},
+		{[]string{"generate", "tls-certificate", "--type=client", "--hostname", "a b"}, `--hostname: "a b"`},
+		{[]string{"generate", "tls-certificate", "--type=server", "--hostname", "https://a"}, `--hostname: "https://a"`},
+	} {
+		r := k.run(t, c.args...)
+		if r.code != 1 || !strings.Contains(r.err, c.err) || strings.Contains(r.err, "connection refused") {
+			t.Errorf("%q: code %d, %s", c.args, r.code, r.err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(k.dir, "cert.pem")); err == nil {
+		t.Error("a certificate was written")
+	}
+	k.run(t, "generate", "tls-certificate", "--type=server", "--hostname=10.0.0.1,::1,*.a_b.test,localhost", "--key-type=ecdsa").want(t, 0, "saved", "")
+}
+
 func TestWrongCommands(t *testing.T) {
 	k := newUser(t)
 	for _, c := range []struct {

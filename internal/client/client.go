@@ -170,12 +170,16 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 	case len(answer) > maxAnswer:
 		return nil, fmt.Errorf("the control plane's answer to %s %s is larger than %d bytes", method, path, maxAnswer)
 	case resp.StatusCode/100 != 2:
-		return nil, failure(resp, answer)
+		return nil, ended(req, failure(resp, answer))
 	}
 	return answer, nil
 }
 
 func (c *Client) request(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Request, error) {
+	if p := strings.ToUpper(path); strings.Contains(p, "%2F") || strings.Contains(p, "%2E") {
+		// Servers undo the escapes and go where dots and slashes lead.
+		return nil, fmt.Errorf("%s %s: names of objects and meshes have no slashes, and are not dots alone", method, path)
+	}
 	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))

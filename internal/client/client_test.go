@@ -2,6 +2,7 @@ package client
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -221,8 +222,7 @@ func TestPaths(t *testing.T) {
 	}{
 		{"", "m", "web-1", "/meshes/m/dataplanes/web-1"},
 		{"/", "", "", "/dataplanes"},
-		{"/base/path", "m", "a/b", "/base/path/meshes/m/dataplanes/a%2Fb"},
-		{"/base/", "m", "..", "/base/meshes/m/dataplanes/%2E%2E"},
+		{"/base/path", "m", "a..b", "/base/path/meshes/m/dataplanes/a..b"},
 		{"", "m", "a?b#c d", "/meshes/m/dataplanes/a%3Fb%23c%20d"},
 	} {
 		if _, err := client(t, Options{URL: s.URL + c.base}).Get(t.Context(), Path(kinds.Dataplane, c.mesh, c.name), nil); err != nil {
@@ -230,6 +230,37 @@ func TestPaths(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%q below %q is asked as %s, want %s", c.name, c.base, got, c.want)
+		}
+	}
+}
+
+// Whoever sends a token that is over is told so.
+func TestTokenThatEnded(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, `{"title":"Invalid authentication data","detail":"Unauthenticated"}`)
+	})
+	for claims, want := range map[string]string{
+		`{"exp":86400}`:      "the token ended at 1970-01-02T00:00:00Z",
+		`{"exp":7258118400}`: "Invalid authentication data (Unauthenticated)",
+		`nonsense`:           "Invalid authentication data (Unauthenticated)",
+	} {
+		text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+		_, err := client(t, Options{URL: s.URL, Headers: http.Header{"Authorization": {"Bearer " + text}}}).Get(t.Context(), "/x", nil)
+		if err == nil || !strings.HasSuffix(strings.TrimSuffix(err.Error(), "; get a new one"), want) {
+			t.Errorf("%s: error is %v, want %q", claims, err, want)
+		}
+	}
+}
+
+// A name never leads to another page than its own.
+func TestNamesDoNotClimb(t *testing.T) {
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s was asked for", r.RequestURI) })
+	for _, name := range []string{"..", ".", "a/b", "../dataplanes/web-1", "a/../b", "/", `..\..\/`} {
+		for _, path := range []string{Path(kinds.Dataplane, "m", name), Path(kinds.Dataplane, name, "x")} {
+			if _, err := client(t, Options{URL: s.URL}).Get(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "slashes") {
+				t.Errorf("%q: error is %v", name, err)
+			}
 		}
 	}
 }

@@ -10,7 +10,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
+
+	"weft/internal/mesh/token"
 )
 
 // Param is one wrong input of a request.
@@ -68,6 +71,20 @@ func failure(resp *http.Response, body []byte) error {
 	e.Status = resp.StatusCode
 	e.Detail = strings.TrimSpace(e.Detail)
 	return e
+}
+
+// ended says so if a request was refused whose token is over. The control plane
+// does not tell, because it does not know who asks.
+func ended(req *http.Request, err error) error {
+	text, isToken := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	var e *Error
+	if !isToken || !errors.As(err, &e) || e.Status != http.StatusUnauthorized {
+		return err
+	}
+	if end, limited := token.Expires(text); limited && end.Before(time.Now()) {
+		return fmt.Errorf("%w: the token ended at %s; get a new one", err, end.UTC().Format(time.RFC3339))
+	}
+	return err
 }
 
 // explain says what can be done about a request that got no answer.

@@ -26,7 +26,8 @@ func Path(k *model.Kind, mesh, name string) string {
 	return p
 }
 
-// segment escapes a name for a path; names of dots alone would climb in it.
+// segment escapes a name for a path; names with slashes or of dots alone, which
+// would lead elsewhere, are refused by their escapes when it is asked for.
 func segment(name string) string {
 	if strings.Trim(name, ".") == "" {
 		return strings.ReplaceAll(name, ".", "%2E")

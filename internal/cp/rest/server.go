@@ -170,6 +170,7 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, rt *route, params m
 	if !rt.open {
 		user, err := s.Authn.Authenticate(r)
 		if err != nil {
+			s.Log.Debug("a credential is not accepted", "client", r.RemoteAddr, "path", r.URL.Path, "error", err)
 			s.fail(w, r, rt.title, unauthenticated(err))
 			return
 		}
