@@ -42,3 +42,36 @@ func TestAdminAuthorityReplaced(t *testing.T) {
 		t.Errorf("the proxy connected anew: %d connections, %d before", n, connections)
 	}
 }
+
+// The administration of an Envoy serves what people look at, and nothing that
+// changes its inner settings or writes files.
+func TestAdminPaths(t *testing.T) {
+	t.Parallel()
+	cp := startCP(t, t.TempDir())
+	web := cp.startDP(t, sidecar{name: "web-1", service: "web", protocol: "http", address: "127.0.0.2", app: app(t, "web")})
+	ask := func(method, page string) int {
+		req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d/%s", web.admin, page), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, page := range []string{"", "ready", "clusters?format=json", "config_dump?include_eds", "stats/prometheus?usedonly", "listeners", "server_info", "runtime"} {
+		if status := ask(http.MethodGet, page); status != http.StatusOK {
+			t.Errorf("GET /%s: %d", page, status)
+		}
+	}
+	if status := ask(http.MethodPost, "logging?level=info"); status != http.StatusOK {
+		t.Errorf("POST /logging: %d", status)
+	}
+	for _, page := range []string{"runtime_modify?x=y", "cpuprofiler?enable=y", "heapprofiler?enable=y", "tap", "readyx", "stats/../runtime_modify", "ready/x"} {
+		if status := ask(http.MethodPost, page); status != http.StatusForbidden {
+			t.Errorf("POST /%s: %d", page, status)
+		}
+	}
+}

@@ -358,6 +358,9 @@ func (p *proxy) features() []string {
 			out = append(out, bootstrap.FeatureTokenSecret)
 		}
 	}
+	if p.envoy.AdminPaths {
+		out = append(out, bootstrap.FeatureAdminPaths)
+	}
 	return out
 }
 

@@ -24,6 +24,13 @@ const modernRange = ">= 1.36.0, < 1.41.0"
 // of bootstrap documents.
 func EnvoyModern(v string) bool { return in(modernRange, v) }
 
+// adminPathsRange are the releases whose administration can be narrowed to paths.
+const adminPathsRange = ">= 1.37.0, < 1.41.0"
+
+// EnvoyAdminPaths reports whether an Envoy of this version can be told which pages
+// of its administration to serve.
+func EnvoyAdminPaths(v string) bool { return in(adminPathsRange, v) }
+
 func in(releases, v string) bool {
 	got, err := semver.NewVersion(v)
 	if err != nil {

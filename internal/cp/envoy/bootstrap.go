@@ -15,6 +15,7 @@ import (
 	metrics "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	filelog "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	re2 "github.com/envoyproxy/go-control-plane/envoy/extensions/regex_engines/v3"
+	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -146,6 +147,8 @@ const (
 	FeatureTokenSecret = "feature-token-secret"
 	// FeatureReconnectBackoff: the pauses between attempts to connect can be bounded.
 	FeatureReconnectBackoff = "feature-reconnect-backoff"
+	// FeatureAdminPaths: its administration can be narrowed to paths.
+	FeatureAdminPaths = "feature-admin-paths"
 )
 
 func bootstrapOf(p BootstrapParams) (*bootstrap.Bootstrap, error) {
@@ -207,13 +210,25 @@ func adminOf(p BootstrapParams) (*bootstrap.Admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin access log: %w", err)
 	}
-	return &bootstrap.Admin{
+	admin := &bootstrap.Admin{
 		Address: socketAddress(p.AdminAddress, p.AdminPort),
 		AccessLog: []*accesslog.AccessLog{{
 			Name: "envoy.access_loggers.file", ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: packed},
 		}},
-	}, nil
+	}
+	if slices.Contains(p.Features, FeatureAdminPaths) {
+		admin.AllowPaths = []*matcher.StringMatcher{{
+			MatchPattern: &matcher.StringMatcher_SafeRegex{SafeRegex: &matcher.RegexMatcher{Regex: adminPaths}},
+		}}
+	}
+	return admin, nil
 }
+
+// adminPaths are the pages of Envoy's administration that people, kuma-dp and the
+// control plane use, with their queries. What changes the runtime, writes profiles
+// to files or listens in on traffic is not among them.
+const adminPaths = `/(|help|ready|server_info|config_dump|init_dump|clusters|listeners|certs|memory|runtime|hot_restart_version` +
+	`|stats(/prometheus)?|logging|reset_counters|healthcheck/(ok|fail)|drain_listeners|quitquitquit)(\?.*)?`
 
 // nodeOf is what the proxy tells about itself to the control plane. Ports are
 // text there.

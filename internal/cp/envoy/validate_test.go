@@ -121,10 +121,11 @@ func TestEnvoyAcceptsBootstrap(t *testing.T) {
 		"token secret": func(p *envoy.BootstrapParams) {
 			p.Control.Token, p.Control.TokenSecret, p.Control.ReconnectSoon, p.HDS = "t", tokenFile, true, true
 		},
-		"token file": func(p *envoy.BootstrapParams) { p.Control.TokenFile = "/run/token"; p.HDS = true },
-		"address":    func(p *envoy.BootstrapParams) { p.Control.Host = "::1" },
-		"gateway":    func(p *envoy.BootstrapParams) { p.BuiltinGateway, p.MaxHeapBytes = true, 1<<28 },
-		"egress":     func(p *envoy.BootstrapParams) { p.ProxyType, p.Mesh = ir.ZoneEgress, "" },
+		"admin paths": func(p *envoy.BootstrapParams) { p.Features = []string{envoy.FeatureAdminPaths} },
+		"token file":  func(p *envoy.BootstrapParams) { p.Control.TokenFile = "/run/token"; p.HDS = true },
+		"address":     func(p *envoy.BootstrapParams) { p.Control.Host = "::1" },
+		"gateway":     func(p *envoy.BootstrapParams) { p.BuiltinGateway, p.MaxHeapBytes = true, 1<<28 },
+		"egress":      func(p *envoy.BootstrapParams) { p.ProxyType, p.Mesh = ir.ZoneEgress, "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := envoy.BootstrapParams{

@@ -96,6 +96,9 @@ const FeatureTokenSecret = "feature-token-secret"
 // can be bounded.
 const FeatureReconnectBackoff = "feature-reconnect-backoff"
 
+// FeatureAdminPaths says that Envoy's administration can be narrowed to paths.
+const FeatureAdminPaths = "feature-admin-paths"
+
 // Response is the answer to a good request.
 type Response struct {
 	// Bootstrap is Envoy's bootstrap document, YAML.

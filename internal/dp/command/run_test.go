@@ -87,7 +87,7 @@ func checkRequest(t *testing.T, r map[string]any, cp *controlPlane) {
 			t.Errorf("request %s: %v, want %v", field, r[field], want)
 		}
 	}
-	if features := fmt.Sprint(r["features"]); features != "[feature-tcp-accesslog-via-named-pipe feature-delta-grpc feature-reconnect-backoff feature-token-secret]" {
+	if features := fmt.Sprint(r["features"]); features != "[feature-tcp-accesslog-via-named-pipe feature-delta-grpc feature-reconnect-backoff feature-token-secret feature-admin-paths]" {
 		t.Errorf("features: %s", features)
 	}
 	if meta, _ := r["dynamicMetadata"].(map[string]any); meta["version.dependencies.coredns"] == nil {

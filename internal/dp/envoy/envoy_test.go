@@ -70,9 +70,10 @@ func TestAskVersion(t *testing.T) {
 		want Version
 		err  string
 	}{
-		"newest":   {"echo; echo 'envoy  version: abc/1.40.0/Clean/RELEASE/BoringSSL'; echo", Version{"1.40.0", "abc/1.40.0/Clean/RELEASE/BoringSSL", true, true}, ""},
-		"of 2.10":  {"echo 'envoy  version: abc/1.33.14/Clean/RELEASE/BoringSSL'", Version{"1.33.14", "abc/1.33.14/Clean/RELEASE/BoringSSL", true, false}, ""},
-		"too old":  {"echo 'envoy  version: abc/1.20.0/Clean/RELEASE/BoringSSL'", Version{"1.20.0", "abc/1.20.0/Clean/RELEASE/BoringSSL", false, false}, ""},
+		"newest":   {"echo; echo 'envoy  version: abc/1.40.0/Clean/RELEASE/BoringSSL'; echo", Version{"1.40.0", "abc/1.40.0/Clean/RELEASE/BoringSSL", true, true, true}, ""},
+		"of 1.36":  {"echo 'envoy  version: abc/1.36.2/Clean/RELEASE/BoringSSL'", Version{"1.36.2", "abc/1.36.2/Clean/RELEASE/BoringSSL", true, true, false}, ""},
+		"of 2.10":  {"echo 'envoy  version: abc/1.33.14/Clean/RELEASE/BoringSSL'", Version{"1.33.14", "abc/1.33.14/Clean/RELEASE/BoringSSL", true, false, false}, ""},
+		"too old":  {"echo 'envoy  version: abc/1.20.0/Clean/RELEASE/BoringSSL'", Version{"1.20.0", "abc/1.20.0/Clean/RELEASE/BoringSSL", false, false, false}, ""},
 		"other":    {"echo 'version: 1'", Version{}, "is it one?"},
 		"nothing":  {"", Version{}, "is it one?"},
 		"fails":    {"echo broken pipe dream >&2; exit 3", Version{}, "broken pipe dream"},

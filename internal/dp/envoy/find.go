@@ -39,6 +39,8 @@ type Version struct {
 	// Modern reports whether it knows what is newer than 2.10's Envoy: filters of
 	// requests to the control plane, and bounds of their retries.
 	Modern bool
+	// AdminPaths reports whether its administration can be narrowed to paths.
+	AdminPaths bool
 }
 
 // AskVersion runs the binary to learn its version.
@@ -59,5 +61,9 @@ func parseVersion(path, text string) (Version, error) {
 	if !ok || len(parts) != 5 || strings.ContainsAny(build, "\n") {
 		return Version{}, fmt.Errorf("ask %s for its version: it does not answer like an Envoy (%q): is it one?", path, process.FirstLine([]byte(text)))
 	}
-	return Version{Release: parts[1], Build: build, Compatible: version.EnvoyCompatible(parts[1]), Modern: version.EnvoyModern(parts[1])}, nil
+	release := parts[1]
+	return Version{
+		Release: release, Build: build, Compatible: version.EnvoyCompatible(release),
+		Modern: version.EnvoyModern(release), AdminPaths: version.EnvoyAdminPaths(release),
+	}, nil
 }
