@@ -270,7 +270,6 @@ func (cp *controlPlane) startDP(t testing.TB, s sidecar) *dataplane {
 // launchDP starts a proxy.
 func (cp *controlPlane) launchDP(t testing.TB, s sidecar) *dataplane {
 	t.Helper()
-	envoy := envoytest.Binary(t)
 	p := ports(t, 6)
 	if s.inbound == 0 {
 		s.inbound = p[1]
@@ -287,18 +286,26 @@ func (cp *controlPlane) launchDP(t testing.TB, s sidecar) *dataplane {
 	if s.token == "" {
 		s.token = cp.must(http.MethodPost, "/tokens/dataplane", map[string]any{"mesh": s.mesh, "name": s.name, "validFor": "1h"})
 	}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "dp.yaml")
-	write(t, file, s.yaml(p[0]))
-	write(t, filepath.Join(dir, "token"), s.token)
-	env := append([]string{"KUMA_READINESS_PORT=" + strconv.Itoa(p[2])}, s.env...)
-	args := append([]string{
-		"run", fmt.Sprintf("--cp-address=https://localhost:%d", s.cpPort), "--ca-cert-file=" + filepath.Join(cp.dir, "kuma-cp.crt"),
-		"--dataplane-file=" + file, "--dataplane-token-file=" + filepath.Join(dir, "token"), "--binary-path=" + envoy,
-		"--concurrency=1", "--drain-time=3s",
+	s.args = append([]string{
 		"--dns-coredns-port=" + strconv.Itoa(p[3]), "--dns-envoy-port=" + strconv.Itoa(p[4]), "--dns-prometheus-port=" + strconv.Itoa(p[5]),
 	}, s.args...)
-	return &dataplane{process: start(t, "kuma-dp-"+s.name, env, binary(t, "kuma-dp"), args...), sidecar: s, admin: p[0], ready: p[2]}
+	return cp.kumaDP(t, s, s.yaml(p[0]), p[0], p[2])
+}
+
+// kumaDP runs kuma-dp with a definition.
+func (cp *controlPlane) kumaDP(t testing.TB, s sidecar, definition string, admin, ready int) *dataplane {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "dp.yaml")
+	write(t, file, definition)
+	write(t, filepath.Join(dir, "token"), s.token)
+	env := append([]string{"KUMA_READINESS_PORT=" + strconv.Itoa(ready)}, s.env...)
+	args := append([]string{
+		"run", fmt.Sprintf("--cp-address=https://localhost:%d", s.cpPort), "--ca-cert-file=" + filepath.Join(cp.dir, "kuma-cp.crt"),
+		"--dataplane-file=" + file, "--dataplane-token-file=" + filepath.Join(dir, "token"), "--binary-path=" + envoytest.Binary(t),
+		"--concurrency=1", "--drain-time=3s",
+	}, s.args...)
+	return &dataplane{process: start(t, "kuma-dp-"+s.name, env, binary(t, "kuma-dp"), args...), sidecar: s, admin: admin, ready: ready}
 }
 
 func (s *sidecar) yaml(admin int) string {

@@ -152,9 +152,9 @@ func destinationName(d ir.Destination) string {
 func (x *backends) cluster(name string, d *view.Destination, tags map[string]string) *ir.Cluster {
 	protocol := effective(d.Protocol)
 	c := &ir.Cluster{Name: name, Destination: d.Destination, Protocol: protocol}
-	if d.Kind == kinds.ExternalService.Name {
+	if d.Kind == kinds.ExternalService.Name && !x.throughEgress() {
 		if list := x.b.permitted(d); len(list) > 0 || len(d.Outside) == 0 {
-			x.outside(c, list)
+			outside(c, list, x.b.in.Node.IPv6)
 			return c
 		}
 		// Nothing of it may be used: as a service of the mesh that nobody has.
@@ -183,9 +183,9 @@ func speak(c *ir.Cluster, p ir.Protocol) {
 }
 
 // outside fills in the cluster of an ExternalService.
-func (x *backends) outside(c *ir.Cluster, list []view.Outside) {
+func outside(c *ir.Cluster, list []view.Outside, ipv6 bool) {
 	speak(c, c.Protocol)
-	c.DNSIPv6 = x.b.in.Node.IPv6
+	c.DNSIPv6 = ipv6
 	for i := range list {
 		o := &list[i]
 		c.Static = append(c.Static, o.Endpoint)
@@ -200,16 +200,21 @@ func (x *backends) outside(c *ir.Cluster, list []view.Outside) {
 	}
 }
 
-// clientTLS secures connections to proxies of the mesh; nil = plain text.
+// throughEgress tells whether ExternalServices are reached through the egress of the
+// zone.
+func (x *backends) throughEgress() bool { return x.b.in.Mesh.MTLS && x.b.in.Mesh.ZoneEgress }
+
+// clientTLS secures connections to proxies of the mesh; nil = plain text. An egress
+// takes nothing but TLS, by which it tells destinations apart.
 func (x *backends) clientTLS(d *view.Destination, tags map[string]string) *ir.ClientTLS {
 	m := x.b.in.Mesh
-	if !m.MTLS || m.Leaving == kinds.LeavingPlain || (m.TLSMode == ir.TLSPermissive && !d.TLSReady) {
+	if !m.MTLS || !d.External && (m.Leaving == kinds.LeavingPlain || m.TLSMode == ir.TLSPermissive && !d.TLSReady) {
 		return nil
 	}
 	t := &ir.ClientTLS{
 		MeshIdentity: true, IdentityMesh: x.b.in.ID.Mesh, Mesh: d.Mesh, ALPN: []string{meshALPN}, SNI: d.SNI,
 	}
-	if d.Kind == "" {
+	if d.Kind == "" || d.Kind == kinds.ExternalService.Name {
 		t.SNI = tagSNI(d.Name, d.Mesh, tags)
 	}
 	names := d.Identities

@@ -15,14 +15,22 @@ import (
 	"weft/internal/mesh/policy/legacy"
 )
 
-// Proxy describes what the proxy with these inputs should do.
+// Of describes what a proxy should do.
+func Of(s view.Subject) *ir.Proxy {
+	if in, ok := s.(*view.ZoneInputs); ok {
+		return Egress(in)
+	}
+	return Proxy(s.(*view.Inputs))
+}
+
+// Proxy describes what the proxy of a workload should do.
 func Proxy(in *view.Inputs) *ir.Proxy {
 	b := &builder{in: in, spec: model.Spec[kinds.DataplaneSpec](in.Own.Object)}
 	b.p = &ir.Proxy{
 		ID: in.ID, Type: ir.Sidecar,
 		Service: b.spec.IdentifyingService(), Address: b.spec.Address(), Tags: b.spec.Tags(),
 		Zone: in.CP.Zone, IPv6: in.Node.IPv6, WorkDir: in.Node.WorkDir,
-		InternalCIDRs: b.internalCIDRs(),
+		InternalCIDRs: internalCIDRs(in.CP, &in.Node),
 	}
 	b.inbounds()
 	b.outbounds()
@@ -31,7 +39,7 @@ func Proxy(in *view.Inputs) *ir.Proxy {
 	b.clientTags()
 	b.transparent()
 	b.directAccess()
-	b.admin()
+	addAdmin(b.p, &b.in.Node)
 	b.dns()
 	b.probes()
 	b.metrics()
@@ -74,17 +82,17 @@ func kubeName(o *model.Object) string {
 }
 
 // internalCIDRs leaves out ranges of IPv6 where the host has none.
-func (b *builder) internalCIDRs() []string {
-	if b.in.Node.IPv6 {
-		return b.in.CP.InternalCIDRs
+func internalCIDRs(s *view.Settings, n *view.Metadata) []string {
+	if n.IPv6 {
+		return s.InternalCIDRs
 	}
-	return slices.DeleteFunc(slices.Clone(b.in.CP.InternalCIDRs), isIPv6Prefix)
+	return slices.DeleteFunc(slices.Clone(s.InternalCIDRs), isIPv6Prefix)
 }
 
 // identity says what the proxy proves itself with.
 func (b *builder) identity() {
 	if b.in.Mesh.MTLS {
-		b.p.Identity = &ir.Identity{Mesh: b.in.ID.Mesh, Services: b.spec.Services(), Keep: b.in.Mesh.Leaving != ""}
+		b.p.Identities = []*ir.Identity{{Mesh: b.in.ID.Mesh, Services: b.spec.Services(), Keep: b.in.Mesh.Leaving != ""}}
 	}
 }
 

@@ -197,8 +197,8 @@ func TestMutualTLS(t *testing.T) {
 			t.Errorf("%s:\n%s", c.Name, d)
 		}
 	}
-	if p.Inbounds[0].TLS.Mode != ir.TLSStrict || p.Inbounds[0].Access == nil || p.Identity == nil {
-		t.Errorf("inbound is %+v, identity %+v", p.Inbounds[0], p.Identity)
+	if p.Inbounds[0].TLS.Mode != ir.TLSStrict || p.Inbounds[0].Access == nil || len(p.Identities) != 1 {
+		t.Errorf("inbound is %+v, identity %+v", p.Inbounds[0], p.Identities)
 	}
 	for status, secured := range map[string]bool{"NotReady": false, "Ready": true} {
 		p := proxy(t, view.Metadata{}, mtls("PERMISSIVE"), ms(status), dp)

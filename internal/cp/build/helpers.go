@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"weft/internal/cp/view"
 	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
@@ -46,26 +47,25 @@ func (b *builder) directAccess() {
 	}
 }
 
-// admin makes the proxy's administration reachable.
-func (b *builder) admin() {
-	n := &b.in.Node
+// addAdmin makes the proxy's administration reachable.
+func addAdmin(p *ir.Proxy, n *view.Metadata) {
 	if n.AdminPort == 0 {
 		return
 	}
 	a := &ir.Admin{Address: adminAddress(n.AdminAddress), Port: n.AdminPort, ReadinessPort: n.ReadinessPort}
 	if a.Address == "" {
-		b.p.Warnings = append(b.p.Warnings, ir.Warning{
+		p.Warnings = append(p.Warnings, ir.Warning{
 			Message: "the admin address " + n.AdminAddress + " of this proxy is no loopback address; the admin port is not made reachable",
 		})
 		return
 	}
-	if b.p.Address != a.Address {
-		a.ListenAddress = b.p.Address
+	if p.Address != a.Address {
+		a.ListenAddress = p.Address
 	}
 	if c := n.AdminCert; c != nil {
 		a.CertPEM, a.KeyPEM, a.CAPEM = c.CertPEM, c.KeyPEM, c.CAPEM
 	}
-	b.p.Admin = a
+	p.Admin = a
 }
 
 // adminAddress is where the proxy itself reaches its admin port; "" for

@@ -133,15 +133,17 @@ func (e *Engine) update(u state.Update) {
 	for _, k := range u.Changes.Keys {
 		changed[k] = true
 	}
+	zone := u.Changes.Global
 	for _, name := range affected {
 		m := e.mesh(name)
-		rebuild := m.advance(u.Snapshot, u.At)
+		rebuild, reached := m.advance(u.Snapshot, u.At)
+		zone = zone || reached
 		if e.Identities != nil {
 			e.Identities.Follow(u.Snapshot, name)
 		}
 		e.mark(name, rebuild, changed, u.At)
 	}
-	e.mark("", u.Changes.Global, changed, u.At) // zone proxies belong to no mesh
+	e.mark("", zone, changed, u.At) // zone proxies belong to no mesh
 	e.metrics.update(e.Now().Sub(u.At))
 
 	e.mu.Lock()

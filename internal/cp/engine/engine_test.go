@@ -78,7 +78,7 @@ func addresses(s *sink, cluster string) int {
 func TestAPanicStaysWithItsProxy(t *testing.T) {
 	w := newWorld(t)
 	good := w.make
-	w.make = func(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
+	w.make = func(in view.Subject) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
 		p, rs, refs, err := good(in)
 		if p != nil && p.ID.Name == "bad" {
 			panic("on purpose")

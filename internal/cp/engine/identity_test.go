@@ -78,7 +78,7 @@ func TestSecretsHaveTheirOwnClock(t *testing.T) {
 	w := secured(t, "2s")
 	var made atomic.Int32
 	good := w.make
-	w.make = func(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
+	w.make = func(in view.Subject) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
 		made.Add(1)
 		return good(in)
 	}

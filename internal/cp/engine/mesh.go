@@ -36,12 +36,13 @@ func (m *mesh) current() *view.Mesh {
 }
 
 // advance moves to the view of newer tables and publishes the endpoints that
-// differ; at is when the change was received. It tells whether all proxies of the mesh must be asked.
-func (m *mesh) advance(t model.Tables, at time.Time) (rebuild bool) {
+// differ; at is when the change was received. It tells whether all proxies of the
+// mesh must be asked, and whether egresses must.
+func (m *mesh) advance(t model.Tables, at time.Time) (rebuild, reached bool) {
 	old := m.current()
 	next := old.Next(t)
 	if next == old {
-		return false
+		return false, false
 	}
 	m.mu.Lock()
 	m.view = next
@@ -59,7 +60,7 @@ func (m *mesh) advance(t model.Tables, at time.Time) (rebuild bool) {
 	for _, p := range out {
 		p.live.StoreAt(p.res, at)
 	}
-	return next.ConfigHash() != old.ConfigHash()
+	return next.ConfigHash() != old.ConfigHash(), next.ReachedHash() != old.ReachedHash()
 }
 
 // hold returns the live lists of refs by cluster name and counts one more holder.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"weft/internal/cp/view"
 	"weft/internal/cp/xds"
 	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
 
@@ -26,11 +28,11 @@ type proxy struct {
 	fp    model.Hash
 	built bool
 	refs  []ir.EndpointsRef // held in the mesh
-	// set is what was published last. Its secrets have their own clock: need and
+	// set is what was published last. Its secrets have their own clock: needs and
 	// tags say what they are for, and identity has the newest.
 	set      *xds.Set
 	secrets  []*xds.Resource
-	need     *ir.Identity
+	needs    []*ir.Identity
 	tags     map[string][]string
 	identity *identity.Member // nil = nobody issues any
 	// at is when the oldest change that is not built yet was received; the
@@ -58,7 +60,7 @@ func (e *Engine) refresh(p *proxy, at time.Time) {
 	}()
 	start := e.Now()
 	m := e.mesh(p.key.Mesh)
-	in, ok := m.current().For(e.Kinds(p.key.Kind), p.key.Name, p.md)
+	in, ok := e.subject(p, m)
 	if !ok {
 		return // not in the store (yet, or any more): what it has stays
 	}
@@ -84,12 +86,30 @@ func (e *Engine) refresh(p *proxy, at time.Time) {
 	live := m.hold(refs, e.intern)
 	m.release(p.refs)
 	p.refs, p.fp, p.built = refs, fp, true
-	p.need, p.tags = envoy.IdentityNeeds(made), made.Tags
+	p.needs, p.tags = envoy.IdentityNeeds(made), made.Tags
 	secrets := p.newestSecrets()
 	set := xds.NewSet(rs, live).With(xds.Secret, secrets)
-	set.Stage = string(in.Mesh.Leaving)
+	set.Stage = in.Stage()
 	p.publish(set, secrets, at)
 	e.metrics.built(p.md.ProxyType, "changed", e.Now().Sub(start))
+}
+
+// subject returns what a proxy is made from: of its mesh, or of all meshes for one
+// that belongs to none. m is the state of its mesh.
+func (e *Engine) subject(p *proxy, m *mesh) (view.Subject, bool) {
+	if p.key.Kind != kinds.ZoneEgress.Name {
+		in, ok := m.current().For(e.Kinds(p.key.Kind), p.key.Name, p.md)
+		return in, ok
+	}
+	e.mu.Lock()
+	names := slices.Sorted(maps.Keys(e.meshes))
+	meshes := make([]*view.Mesh, 0, len(names))
+	for _, name := range names {
+		meshes = append(meshes, e.meshes[name].current())
+	}
+	e.mu.Unlock()
+	in, ok := view.Egress(e.State.Current(), meshes, p.key.Name, p.md, &e.Settings)
+	return in, ok
 }
 
 // newestSecrets returns the secrets that are there. Those that are not are
@@ -99,7 +119,7 @@ func (p *proxy) newestSecrets() []*xds.Resource {
 	if p.identity == nil {
 		return nil
 	}
-	return p.identity.Secrets(p.need, p.tags)
+	return p.identity.Secrets(p.needs, p.tags)
 }
 
 // publish hands a set over to the stream; the caller has made it.

@@ -48,14 +48,16 @@ func markDenied(a *ir.Access) *rbacconfig.RBAC {
 // deniedLog writes a line to the proxy's standard error for each request, or
 // connection, that a filter denied: who it was, and which permissions were asked.
 // It has neither path nor query, which may hold secrets.
-func deniedLog(filter string, in *ir.Inbound) (*accesslog.AccessLog, error) {
+// where says at which port, of what.
+func deniedLog(filter string, where map[string]string) (*accesslog.AccessLog, error) {
 	line := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-	for k, v := range map[string]string{
+	for _, fields := range []map[string]string{where, {
 		"time": "%START_TIME%", "level": "WARN", "msg": "denied by permissions",
 		"client": "%DOWNSTREAM_PEER_URI_SAN%", "client_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
-		"service": in.Service, "inbound": hostPort(in.Address, in.Port), "permissions": permissions(in.Access),
-	} {
-		line.Fields[k] = structpb.NewStringValue(v)
+	}} {
+		for k, v := range fields {
+			line.Fields[k] = structpb.NewStringValue(v)
+		}
 	}
 	if filter == filterHTTPRBAC {
 		line.Fields["method"] = structpb.NewStringValue("%REQ(:METHOD)%")
@@ -85,6 +87,11 @@ func deniedLog(filter string, in *ir.Inbound) (*accesslog.AccessLog, error) {
 		}},
 		ConfigType: &accesslog.AccessLog_TypedConfig{TypedConfig: packed},
 	}, nil
+}
+
+// deniedAt names an inbound and the permissions that were asked for it.
+func deniedAt(in *ir.Inbound) map[string]string {
+	return map[string]string{"service": in.Service, "inbound": hostPort(in.Address, in.Port), "permissions": permissions(in.Access)}
 }
 
 // permissions names the rules that were asked, in a form that Envoy takes for text.

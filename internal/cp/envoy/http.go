@@ -135,7 +135,7 @@ func routeConfig(h *ir.HTTP, s side) (*route.RouteConfiguration, error) {
 	if vh.RetryPolicy, err = retryPolicy(h.Retry); err != nil {
 		return nil, err
 	}
-	if s.inbound {
+	if s.inbound || h.DropClientTags {
 		rc.RequestHeadersToRemove = []string{tagsHeader}
 	}
 	if h.AddClientTags != nil {

@@ -58,15 +58,6 @@ func led(t *testing.T, mesh string, objects []*model.Object) *leading {
 	return w
 }
 
-// isProxy tells whether a name is that of a Dataplane.
-func (w *leading) isProxy(mesh, name string) bool {
-	if m, n, ok := strings.Cut(name, "/"); ok {
-		mesh, name = m, n
-	}
-	_, ok := w.Table(kinds.Dataplane, mesh).Get(name)
-	return ok
-}
-
 var (
 	address = regexp.MustCompile(`\b241\.0\.0\.(\d+)\b`)
 	mapped  = regexp.MustCompile(`::ffff:f100:([0-9a-f]+)\b`)

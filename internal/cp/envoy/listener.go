@@ -77,7 +77,7 @@ func inboundListener(name string, in *ir.Inbound, cidrs []string, logs string) (
 		out.FilterChains = append(out.FilterChains, chain)
 	}
 	if in.TLS != nil && in.Access != nil && (in.HTTP == nil || in.Access.Network) {
-		log, err := deniedLog(filterNetworkRBAC, in)
+		log, err := deniedLog(filterNetworkRBAC, deniedAt(in))
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +132,7 @@ func inboundChain(in *ir.Inbound, name string, secured bool, cidrs []string, log
 	}
 	var err error
 	if access != nil && in.HTTP != nil && !access.Network {
-		if s.denied, err = deniedLog(filterHTTPRBAC, in); err != nil {
+		if s.denied, err = deniedLog(filterHTTPRBAC, deniedAt(in)); err != nil {
 			return nil, err
 		}
 		s.access = access

@@ -9,6 +9,7 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	locallimit "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"weft/internal/mesh/ir"
@@ -79,6 +80,9 @@ func tcpProxy(l *ir.Listener, s side) (*listener.Filter, error) {
 		t.MaxConnectAttempts = wrapperspb.UInt32(n)
 	}
 	setTCPTarget(t, l.TCP.Splits)
+	if len(l.TCP.Subset) > 0 {
+		t.MetadataMatch = &core.Metadata{FilterMetadata: map[string]*structpb.Struct{"envoy.lb": tagStruct(l.TCP.Subset)}}
+	}
 	logs, err := accessLogs(s.logs, l.AccessLogs)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ const (
 	originDirect      = "direct-access"
 	originProbe       = "probe"
 	originDNS         = "dns"
+	originEgress      = "egress"
 )
 
 // message is an Envoy message that can check itself.
@@ -107,7 +108,7 @@ func (m *Memo) Resources(p *ir.Proxy) ([]*xds.Resource, []ir.EndpointsRef, error
 		l.memo = m
 	}
 	steps := []func(*list, *ir.Proxy) error{
-		addAdmin, addMetrics, addTransparent, addInbounds, addOutbounds, addClusters,
+		addAdmin, addMetrics, addTransparent, addPassage, addInbounds, addOutbounds, addClusters,
 		addDirectAccess, addProbes, addDNS, addObservability, addBackends,
 	}
 	for _, step := range steps {

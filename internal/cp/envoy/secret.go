@@ -28,17 +28,21 @@ func Authority(name string, roots ...[]byte) (*xds.Resource, error) {
 	}})
 }
 
-// IdentityNeeds returns what a proxy needs to prove itself with; nil if nothing
+// IdentityNeeds returns what a proxy needs to prove itself with; none if nothing
 // of it does: then no certificate has to be issued.
-func IdentityNeeds(p *ir.Proxy) *ir.Identity {
-	if p.Identity == nil || !p.Identity.Keep && !provesItself(p) {
-		return nil
+func IdentityNeeds(p *ir.Proxy) []*ir.Identity {
+	var out []*ir.Identity
+	for _, need := range p.Identities {
+		if !need.Keep && !provesItself(p, need.Mesh) {
+			continue
+		}
+		id := *need
+		for _, in := range p.Inbounds {
+			id.RSA = id.RSA || in.TLS != nil && onlyRSA(in.TLS.Ciphers)
+		}
+		out = append(out, &id)
 	}
-	id := *p.Identity
-	for _, in := range p.Inbounds {
-		id.RSA = id.RSA || in.TLS != nil && onlyRSA(in.TLS.Ciphers)
-	}
-	return &id
+	return out
 }
 
 // onlyRSA tells whether none of the ciphers goes with another key.
@@ -47,7 +51,10 @@ func onlyRSA(ciphers []string) bool {
 }
 
 // provesItself tells whether some listener or cluster names the mesh's secrets.
-func provesItself(p *ir.Proxy) bool {
+func provesItself(p *ir.Proxy, mesh string) bool {
+	if p.Passage != nil {
+		return slices.ContainsFunc(p.Passage.Chains, func(c *ir.Chain) bool { return c.In.TLS != nil && c.In.TLS.Mesh == mesh })
+	}
 	if p.DirectTLS != nil || p.Metrics != nil && p.Metrics.ServerTLS != nil {
 		return true
 	}

@@ -114,9 +114,9 @@ func setUpstreamTLS(out *cluster.Cluster, t *ir.ClientTLS) error {
 		if err != nil {
 			return err
 		}
-		match := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(m.Tags))}
-		for k, v := range m.Tags {
-			match.Fields[k] = structpb.NewStringValue(v)
+		var match *structpb.Struct // nil = all endpoints
+		if len(m.Tags) > 0 {
+			match = tagStruct(m.Tags)
 		}
 		out.TransportSocketMatches = append(out.TransportSocketMatches, &cluster.Cluster_TransportSocketMatch{
 			Name: m.Name, Match: match, TransportSocket: s,
@@ -157,9 +157,9 @@ func externalContext(x *ir.ExternalTLS) *tls.UpstreamTlsContext {
 		used = true
 		common.ValidationContextType = &tls.CommonTlsContext_ValidationContext{ValidationContext: v}
 	}
-	if x.Min != "" || x.Max != "" {
+	if p := tlsParams(clientParams(ir.TLSParams{Min: x.Min, Max: x.Max})); p != nil {
 		used = true
-		common.TlsParams = tlsParams(ir.TLSParams{Min: x.Min, Max: x.Max})
+		common.TlsParams = p
 	}
 	if used {
 		out.CommonTlsContext = common
@@ -170,7 +170,7 @@ func externalContext(x *ir.ExternalTLS) *tls.UpstreamTlsContext {
 // externalValidation says which authority and names are accepted; nil = any,
 // which is only so where nobody named an authority.
 func externalValidation(x *ir.ExternalTLS) *tls.CertificateValidationContext {
-	if x.SkipCA || (len(x.CAPEM) == 0 && x.SystemCAPath == "") {
+	if len(x.CAPEM) == 0 && x.SystemCAPath == "" {
 		return nil
 	}
 	v := &tls.CertificateValidationContext{}
@@ -179,14 +179,20 @@ func externalValidation(x *ir.ExternalTLS) *tls.CertificateValidationContext {
 	} else {
 		v.TrustedCa = &core.DataSource{Specifier: &core.DataSource_Filename{Filename: x.SystemCAPath}}
 	}
-	if x.SkipHostname {
-		return v
+	match := func(names ...ir.NameMatch) {
+		for _, typ := range []tls.SubjectAltNameMatcher_SanType{tls.SubjectAltNameMatcher_DNS, tls.SubjectAltNameMatcher_IP_ADDRESS} {
+			for _, n := range names {
+				m := exact(n.Value)
+				if n.Prefix {
+					m = prefix(n.Value)
+				}
+				v.MatchTypedSubjectAltNames = append(v.MatchTypedSubjectAltNames, &tls.SubjectAltNameMatcher{SanType: typ, Matcher: m})
+			}
+		}
 	}
-	for _, s := range x.SANs {
-		v.MatchTypedSubjectAltNames = append(v.MatchTypedSubjectAltNames, dnsOrIP(exact(s))...)
-	}
-	for _, s := range x.PrefixSANs {
-		v.MatchTypedSubjectAltNames = append(v.MatchTypedSubjectAltNames, dnsOrIP(prefix(s))...)
+	if x.Name != "" {
+		match(ir.NameMatch{Value: x.Name})
+		match(x.SANs...)
 	}
 	return v
 }

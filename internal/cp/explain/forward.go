@@ -174,9 +174,9 @@ func admitted(client *ir.Proxy, in *ir.Inbound, by string) (bool, string) {
 // identities returns the names in the certificate of a proxy.
 func identities(p *ir.Proxy) []string {
 	var out []string
-	if p.Identity != nil {
-		for _, s := range p.Identity.Services {
-			out = append(out, "spiffe://"+p.Identity.Mesh+"/"+s)
+	for _, id := range p.Identities {
+		for _, s := range id.Services {
+			out = append(out, "spiffe://"+id.Mesh+"/"+s)
 		}
 	}
 	for k, values := range p.Tags {

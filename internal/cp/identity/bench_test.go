@@ -104,7 +104,7 @@ func BenchmarkThousandProxies(b *testing.B) {
 				}
 			})
 			go func() {
-				for len(m.Secrets(need, tags)) < 2 {
+				for len(m.Secrets([]*ir.Identity{need}, tags)) < 2 {
 					<-poke
 				}
 				got <- i

@@ -17,12 +17,18 @@ type fleet struct {
 
 func fleetOf(t model.Tables, mesh string, now time.Time) *fleet { return &fleet{t, mesh, now} }
 
-// each calls f for every proxy that ever connected. present tells whether it is
-// connected, or was a moment ago.
-func (f *fleet) each(do func(name string, i *kinds.DataplaneInsightSpec, present bool)) {
+// each calls f for every proxy that ever connected and has certificates of the mesh:
+// its own, and egresses. present tells whether it is connected, or was a moment ago.
+func (f *fleet) each(do func(name string, m *kinds.DataplaneMTLS, present bool)) {
 	for _, row := range f.t.Table(kinds.DataplaneInsight, f.mesh).Rows() {
-		i := model.Spec[kinds.DataplaneInsightSpec](row.Object)
-		do(row.Meta.Name, i, i.Online() || f.lately(i.Latest()))
+		if i := model.Spec[kinds.DataplaneInsightSpec](row.Object); i.MTLS != nil {
+			do(row.Meta.Name, i.MTLS, i.Online() || f.lately(i.Latest()))
+		}
+	}
+	for _, row := range f.t.Table(kinds.ZoneEgressInsight, "").Rows() {
+		if i := model.Spec[kinds.ZoneProxyInsightSpec](row.Object); i.MTLS[f.mesh] != nil {
+			do("ZoneEgress "+row.Meta.Name, i.MTLS[f.mesh], i.Online() || f.lately(i.Latest()))
+		}
 	}
 }
 
@@ -33,8 +39,8 @@ func (f *fleet) lately(s *kinds.DiscoverySubscription) bool {
 // distrust lists the proxies that do not accept certificates of an authority.
 func (f *fleet) distrust(id string) []string {
 	var out []string
-	f.each(func(name string, i *kinds.DataplaneInsightSpec, present bool) {
-		if present && i.MTLS != nil && !slices.Contains(i.MTLS.SupportedAuthorities, id) {
+	f.each(func(name string, m *kinds.DataplaneMTLS, present bool) {
+		if present && !slices.Contains(m.SupportedAuthorities, id) {
 			out = append(out, name)
 		}
 	})
@@ -44,28 +50,30 @@ func (f *fleet) distrust(id string) []string {
 func (f *fleet) allTrust(id string) bool { return len(f.distrust(id)) == 0 }
 
 // notAt lists the proxies with mutual TLS that have not come to a stage of leaving it.
+// An egress takes no part in leaving: it lets go when the mesh is without.
 func (f *fleet) notAt(stage kinds.LeavingStage) []string {
 	var out []string
-	f.each(func(name string, i *kinds.DataplaneInsightSpec, present bool) {
-		if present && i.MTLS != nil && i.MTLS.Leaving != stage {
-			out = append(out, name)
+	for _, row := range f.t.Table(kinds.DataplaneInsight, f.mesh).Rows() {
+		i := model.Spec[kinds.DataplaneInsightSpec](row.Object)
+		if i.MTLS != nil && i.MTLS.Leaving != stage && (i.Online() || f.lately(i.Latest())) {
+			out = append(out, row.Meta.Name)
 		}
-	})
+	}
 	return out
 }
 
 // secured tells whether some proxy that is present has mutual TLS.
 func (f *fleet) secured() bool {
 	found := false
-	f.each(func(_ string, i *kinds.DataplaneInsightSpec, present bool) { found = found || present && i.MTLS != nil })
+	f.each(func(_ string, _ *kinds.DataplaneMTLS, present bool) { found = found || present })
 	return found
 }
 
 // issuedByOthers lists the proxies whose certificate is not of the authority.
 func (f *fleet) issuedByOthers(id string) []string {
 	var out []string
-	f.each(func(name string, i *kinds.DataplaneInsightSpec, present bool) {
-		if i.MTLS != nil && i.MTLS.IssuedAuthority != id && f.counts(i, present) {
+	f.each(func(name string, m *kinds.DataplaneMTLS, present bool) {
+		if m.IssuedAuthority != id && f.counts(m, present) {
 			out = append(out, name)
 		}
 	})
@@ -75,16 +83,16 @@ func (f *fleet) issuedByOthers(id string) []string {
 // uses tells whether some proxy may show a certificate of the authority.
 func (f *fleet) uses(id string) bool {
 	used := false
-	f.each(func(_ string, i *kinds.DataplaneInsightSpec, present bool) {
-		used = used || i.MTLS != nil && i.MTLS.IssuedAuthority == id && f.counts(i, present)
+	f.each(func(_ string, m *kinds.DataplaneMTLS, present bool) {
+		used = used || m.IssuedAuthority == id && f.counts(m, present)
 	})
 	return used
 }
 
 // counts tells whether a proxy's certificate may be shown to others: that of one
 // which lost its control plane is good until it ends.
-func (f *fleet) counts(i *kinds.DataplaneInsightSpec, present bool) bool {
-	end := i.MTLS.CertificateExpirationTime
+func (f *fleet) counts(m *kinds.DataplaneMTLS, present bool) bool {
+	end := m.CertificateExpirationTime
 	return present || end == nil || f.now.Before(end.Time)
 }
 

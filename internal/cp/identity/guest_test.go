@@ -14,7 +14,7 @@ import (
 // visits makes the proxy one that checks certificates of other meshes, too.
 func (p *proxy) visits(meshes ...string) {
 	p.mu.Lock()
-	p.need = &ir.Identity{Mesh: "m", Services: []string{"gate"}, CrossMesh: meshes}
+	p.need = []*ir.Identity{{Mesh: "m", Services: []string{"gate"}, CrossMesh: meshes}}
 	p.mu.Unlock()
 	p.refresh()
 }

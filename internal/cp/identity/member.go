@@ -21,9 +21,8 @@ type Member struct {
 	guestOf []*mesh          // whose certificates it checks, too
 	// regenerations counts the certificates that the proxy ever had in its mesh.
 	regenerations uint32
-	// reported is what was recorded last, if anything was on this connection.
-	reported *kinds.DataplaneMTLS
-	told     bool
+	// reported is what was recorded last, by mesh; nil = that there is nothing.
+	reported map[string]*kinds.DataplaneMTLS
 }
 
 // leaf is the identity of a proxy in a mesh.
@@ -73,7 +72,7 @@ type issued struct {
 // Secrets would return something else; it must not block. regenerations is how
 // many certificates the proxy had before.
 func (s *Service) Join(key model.Key, regenerations uint32, changed func()) *Member {
-	return &Member{s: s, key: key, changed: changed, leaves: map[string]*leaf{}, regenerations: regenerations}
+	return &Member{s: s, key: key, changed: changed, leaves: map[string]*leaf{}, regenerations: regenerations, reported: map[string]*kinds.DataplaneMTLS{}}
 }
 
 // Leave forgets the proxy.
@@ -104,9 +103,9 @@ func (m *Member) visit(names []string) {
 	}
 }
 
-// Secrets says what the proxy needs from now on and returns what of it is there.
-// What is not comes later: then changed is called.
-func (m *Member) Secrets(need *ir.Identity, tags map[string][]string) []*xds.Resource {
+// Secrets says what the proxy needs from now on, one identity for each mesh at most,
+// and returns what of it is there. What is not comes later: then changed is called.
+func (m *Member) Secrets(needs []*ir.Identity, tags map[string][]string) []*xds.Resource {
 	s := m.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,31 +113,45 @@ func (m *Member) Secrets(need *ir.Identity, tags map[string][]string) []*xds.Res
 		return nil
 	}
 	for mesh, l := range m.leaves {
-		if need == nil || mesh != need.Mesh {
+		if !slices.ContainsFunc(needs, func(n *ir.Identity) bool { return n.Mesh == mesh }) {
 			s.drop(l)
+			m.report(mesh, nil)
 		}
 	}
-	if need == nil {
+	if len(needs) == 0 {
 		m.visit(nil)
-		m.report(nil)
+		m.report(m.key.Mesh, nil) // also where an earlier connection had some
 		return nil
 	}
-	m.visit(need.CrossMesh)
+	var visited []string
+	for _, need := range needs {
+		visited = append(visited, need.CrossMesh...)
+	}
+	m.visit(visited)
+	var out []*xds.Resource
+	for _, need := range needs {
+		if l := m.leafFor(need, tags); l.now != nil {
+			out = append(out, l.now.secret)
+		}
+		out = append(out, s.bundles(need)...)
+	}
+	return out
+}
+
+// leafFor returns the proxy's identity in a mesh, asking for a certificate if there
+// is none that fits; s.mu is held.
+func (m *Member) leafFor(need *ir.Identity, tags map[string][]string) *leaf {
 	l := m.leaves[need.Mesh]
 	if l == nil {
-		l = &leaf{member: m, mesh: s.meshOf(need.Mesh)}
+		l = &leaf{member: m, mesh: m.s.meshOf(need.Mesh)}
 		m.leaves[need.Mesh] = l
 		l.mesh.leaves[l] = struct{}{}
 	}
 	if w := (wish{names(need.Mesh, need.Services, tags), need.RSA}); !w.equal(l.wish) {
 		l.wish, l.broken = w, false
 	}
-	s.want(l)
-	var out []*xds.Resource
-	if l.now != nil {
-		out = append(out, l.now.secret)
-	}
-	return append(out, s.bundles(need)...)
+	m.s.want(l)
+	return l
 }
 
 // bundles returns the secrets to check others with.
@@ -190,10 +203,18 @@ func (m *Member) Holds(h xds.Holding) {
 	s := m.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := m.leaves[m.key.Mesh]
-	if m.gone || l == nil || m.reported == nil && !h.Listeners {
+	if m.gone {
 		return
 	}
+	for mesh, l := range m.leaves {
+		if m.reported[mesh] != nil || h.Listeners {
+			m.holds(mesh, l, h)
+		}
+	}
+}
+
+// holds looks at what was accepted of one mesh; s.mu is held.
+func (m *Member) holds(mesh string, l *leaf, h xds.Holding) {
 	var cert *issued
 	var trusted []kinds.TrustedCA
 	known := false
@@ -214,12 +235,12 @@ func (m *Member) Holds(h xds.Holding) {
 	case cert != nil && known:
 		d := describe(cert, trusted)
 		d.Leaving = stage
-		m.report(d)
-	case m.reported != nil && m.reported.Leaving != stage:
+		m.report(mesh, d)
+	case m.reported[mesh] != nil && m.reported[mesh].Leaving != stage:
 		// Its secrets are about to be replaced, or nothing uses them any more.
-		d := *m.reported
+		d := *m.reported[mesh]
 		d.Leaving = stage
-		m.report(&d)
+		m.report(mesh, &d)
 	}
 }
 
@@ -238,15 +259,15 @@ func describe(c *issued, trusted []kinds.TrustedCA) *kinds.DataplaneMTLS {
 }
 
 // report records what is new; s.mu is held.
-func (m *Member) report(d *kinds.DataplaneMTLS) {
-	old := m.reported
-	if m.s.d.Record == nil || m.told && old == nil && d == nil {
+func (m *Member) report(mesh string, d *kinds.DataplaneMTLS) {
+	old, told := m.reported[mesh]
+	if m.s.d.Record == nil || told && old == nil && d == nil {
 		return
 	}
 	if old != nil && d != nil && old.CertificateRegenerations == d.CertificateRegenerations && old.Leaving == d.Leaving &&
 		slices.Equal(old.SupportedAuthorities, d.SupportedAuthorities) && slices.Equal(old.SupportedBackends, d.SupportedBackends) {
 		return
 	}
-	m.reported, m.told = d, true
-	m.s.d.Record(m.key, d)
+	m.reported[mesh] = d
+	m.s.d.Record(m.key, mesh, d)
 }

@@ -23,9 +23,9 @@ type Deps struct {
 	Openers map[string]Opener
 	// ReadFile reads files that data sources name; nil = they cannot be read.
 	ReadFile func(name string) ([]byte, error)
-	// Record is told what the certificates of a connected proxy look like, nil if
-	// it has none; nil = nobody wants to know. It must not block.
-	Record  func(key model.Key, m *kinds.DataplaneMTLS)
+	// Record is told what the certificates of a connected proxy in a mesh look like,
+	// nil if it has none; nil = nobody wants to know. It must not block.
+	Record  func(key model.Key, mesh string, m *kinds.DataplaneMTLS)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Now     func() time.Time

@@ -51,7 +51,7 @@ func newWorld(t testing.TB, change func(*Deps)) *world {
 	w := &world{t: t, store: memory.New(), log: new(lockedbuf.Buffer), metrics: prometheus.NewRegistry(), insight: map[model.Key]*kinds.DataplaneMTLS{}}
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	w.state = state.New(w.store, log, time.Now)
-	d := Deps{Log: log, Metrics: w.metrics, Now: time.Now, Workers: 2, Rate: 1e6, Record: func(key model.Key, m *kinds.DataplaneMTLS) {
+	d := Deps{Log: log, Metrics: w.metrics, Now: time.Now, Workers: 2, Rate: 1e6, Record: func(key model.Key, _ string, m *kinds.DataplaneMTLS) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.insight[key] = m
@@ -130,7 +130,7 @@ type proxy struct {
 	poke   chan struct{}
 
 	mu      sync.Mutex
-	need    *ir.Identity
+	need    []*ir.Identity
 	tags    map[string][]string
 	secrets map[string]*xds.Resource
 	deaf    bool // takes nothing in
@@ -173,7 +173,7 @@ func (p *proxy) needs(service string) {
 	p.mu.Lock()
 	p.need, p.tags = nil, nil
 	if service != "" {
-		p.need = &ir.Identity{Mesh: "m", Services: []string{service}}
+		p.need = []*ir.Identity{{Mesh: "m", Services: []string{service}}}
 		p.tags = map[string][]string{model.TagService: {service}, "version": {"2", "1"}}
 	}
 	p.mu.Unlock()

@@ -184,13 +184,13 @@ func TestLateWriteKeepsNewerConnections(t *testing.T) {
 			r2, _ := start(t, s, func(d *RecorderDeps) { d.Instance = "cp-2" })
 			flaky.Down()
 			first := r1.Open(proxyKey(0), nil)
-			r1.SetMTLS(proxyKey(0), &kinds.DataplaneMTLS{IssuedBackend: "old"})
+			r1.SetMTLS(proxyKey(0), proxyKey(0).Mesh, &kinds.DataplaneMTLS{IssuedBackend: "old"})
 			time.Sleep(time.Millisecond) // times differ
 			var last *Subscription
 			for range connections {
 				last = r2.Open(proxyKey(0), nil)
 			}
-			r2.SetMTLS(proxyKey(0), &kinds.DataplaneMTLS{IssuedBackend: "new"})
+			r2.SetMTLS(proxyKey(0), proxyKey(0).Mesh, &kinds.DataplaneMTLS{IssuedBackend: "new"})
 			eventually(t, "the newer ones are stored", func() bool { return len(subs(t, s, 0)) == min(connections, 2) })
 			first.Close()
 			flaky.Up()

@@ -1,6 +1,7 @@
 package insight
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,8 +26,8 @@ type Subscription struct {
 
 // mtls is what the proxy's certificates look like.
 type mtls struct {
-	value *kinds.DataplaneMTLS
-	rev   uint64
+	values map[string]*kinds.DataplaneMTLS // by mesh
+	rev    uint64
 }
 
 // Stat selects counters of a subscription.
@@ -148,19 +149,25 @@ func (s *Subscription) end(now time.Time) {
 
 // SetMTLS notes what the certificates of a connected proxy look like; nil = it
 // has none. Others wait to hear whom it trusts, so that is written at once.
-func (r *Recorder) SetMTLS(key model.Key, m *kinds.DataplaneMTLS) {
+func (r *Recorder) SetMTLS(key model.Key, mesh string, m *kinds.DataplaneMTLS) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec := r.proxies[key]
 	if rec == nil {
 		return
 	}
-	rev := uint64(1)
+	next := &mtls{values: map[string]*kinds.DataplaneMTLS{}, rev: 1}
+	var before *kinds.DataplaneMTLS
 	if rec.mtls != nil {
-		rev = rec.mtls.rev + 1
+		maps.Copy(next.values, rec.mtls.values)
+		next.rev, before = rec.mtls.rev+1, rec.mtls.values[mesh]
 	}
-	urgent := m == nil || rec.mtls == nil || !sameAuthorities(m, rec.mtls.value)
-	rec.mtls = &mtls{value: m, rev: rev}
+	next.values[mesh] = m
+	if m == nil {
+		delete(next.values, mesh)
+	}
+	urgent := m == nil || !sameAuthorities(m, before)
+	rec.mtls = next
 	r.mark(key, urgent)
 }
 

@@ -123,8 +123,14 @@ func (r *Recorder) merge(o *model.Object, c captured) {
 		*subs = put(*subs, w.spec)
 	}
 	*subs = trim(*subs, r.keep())
-	if d, ok := o.Spec.(*kinds.DataplaneInsightSpec); ok && c.mtls != nil && r.knows(*subs) {
-		d.MTLS = c.mtls.value
+	if c.mtls == nil || !r.knows(*subs) {
+		return
+	}
+	switch spec := o.Spec.(type) {
+	case *kinds.DataplaneInsightSpec:
+		spec.MTLS = c.mtls.values[o.Meta.Mesh]
+	case *kinds.ZoneProxyInsightSpec:
+		spec.MTLS = c.mtls.values
 	}
 }
 

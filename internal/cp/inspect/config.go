@@ -6,7 +6,6 @@ import (
 
 	"weft/internal/cp/envoy"
 	"weft/internal/cp/preview"
-	"weft/internal/cp/xds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
 )
@@ -18,7 +17,7 @@ type Config map[string]map[string]json.RawMessage
 // clock and are not issued for looking at them: placeholders stand for them.
 func ConfigOf(p *preview.Preview) (Config, error) {
 	rs := append(p.Resources[:len(p.Resources):len(p.Resources)], p.Assignments...)
-	if id := envoy.IdentityNeeds(p.Proxy); id != nil {
+	for _, id := range envoy.IdentityNeeds(p.Proxy) {
 		own, err := envoy.Identity(id.Mesh, []byte("CERT"), []byte("KEY"))
 		if err != nil {
 			return nil, fmt.Errorf("placeholder for the certificate: %w", err)
@@ -27,7 +26,7 @@ func ConfigOf(p *preview.Preview) (Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("placeholder for the authority: %w", err)
 		}
-		rs = append(rs, []*xds.Resource{own, ca}...)
+		rs = append(rs, own, ca)
 	}
 	c, err := envoy.JSON(rs)
 	if err != nil {

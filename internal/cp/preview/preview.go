@@ -27,8 +27,9 @@ type Preview struct {
 // Endpoints returns the endpoints that a reference of the proxy stands for.
 func (p *Preview) Endpoints(ref ir.EndpointsRef) []ir.Endpoint { return p.view.Endpoints(ref) }
 
-// Maker turns inputs into resources and the endpoint lists that they refer to.
-type Maker func(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error)
+// Maker turns what a proxy depends on into resources and the endpoint lists that they
+// refer to.
+type Maker func(s view.Subject) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error)
 
 // Of previews a proxy. It returns false if the view does not hold it.
 func Of(v *view.Mesh, kind *model.Kind, name string, md view.Metadata, make Maker) (*Preview, bool, error) {
@@ -48,14 +49,14 @@ func Of(v *view.Mesh, kind *model.Kind, name string, md view.Metadata, make Make
 }
 
 // Make is the Maker of real resources.
-func Make(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
-	return Sharing(nil)(in)
+func Make(s view.Subject) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
+	return Sharing(nil)(s)
 }
 
 // Sharing returns Make for many proxies: what the memo has is not made again.
 func Sharing(memo *envoy.Memo) Maker {
-	return func(in *view.Inputs) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
-		p := build.Proxy(in)
+	return func(s view.Subject) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
+		p := build.Of(s)
 		rs, refs, err := memo.Resources(p)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("translate proxy %s/%s: %w", p.ID.Mesh, p.ID.Name, err)

@@ -72,9 +72,11 @@ type MeshFacts struct {
 	// plain text is accepted whatever policies say.
 	Leaving kinds.LeavingStage
 	// Passthrough allows connections to where nothing of the mesh is.
-	Passthrough   bool
-	ZoneEgress    bool
-	LocalityAware bool
+	Passthrough bool
+	// ZoneEgress: what leaves the zone takes its egress. ForbidExternal closes that
+	// for all MeshExternalServices.
+	ZoneEgress, ForbidExternal bool
+	LocalityAware              bool
 	// ClientTags: someone in the mesh tells clients apart by their tags, so that
 	// clients have to send them.
 	ClientTags bool

@@ -28,7 +28,8 @@ type Mesh struct {
 	members   *members
 	services  services
 	resources *meshServices
-	joined    map[ir.DestKey]*endpoints // of resources that are not MeshServices
+	joined    map[ir.DestKey]*endpoints // of what is neither a service of proxies nor a MeshService
+	reached   []*Reached                // by the egress of this zone
 	dests     *Destinations
 	policies  *policy.Indexes
 	legacy    *legacy.Set
@@ -39,7 +40,7 @@ type Mesh struct {
 	olderPermissions bool
 	trimmed          *trimmed
 
-	meshHash, configHash model.Hash
+	meshHash, configHash, reachedHash model.Hash
 
 	// id tells views apart; before is that of the view which this one was made
 	// from, and changed what differs in endpoints. Only addresses of ids are used.
@@ -67,6 +68,9 @@ func NewMesh(name string, s Settings) *Mesh {
 	return m
 }
 
+// Name returns the name of the mesh.
+func (m *Mesh) Name() string { return m.name }
+
 // Exists tells whether there is a Mesh object.
 func (m *Mesh) Exists() bool { return m.exists }
 
@@ -81,6 +85,10 @@ func (m *Mesh) Exclusive() bool { return m.mode == kinds.MeshServicesExclusive }
 
 // Policies returns the targetRef policies of the mesh.
 func (m *Mesh) Policies() *policy.Indexes { return m.policies }
+
+// Reached returns what the egress of this zone reaches for the mesh: none without
+// mutual TLS, by which it tells clients and services apart.
+func (m *Mesh) Reached() []*Reached { return m.reached }
 
 // Older returns the older policies of the mesh.
 func (m *Mesh) Older() *legacy.Set { return m.legacy }
@@ -112,7 +120,7 @@ func (m *Mesh) Next(t model.Tables) *Mesh {
 		egresses:   model.EmptyTable,
 		secrets:    t.Table(kinds.Secret, m.name),
 	}
-	if in.external.Len() > 0 {
+	if in.external.Len()+in.outside.Len() > 0 {
 		in.egresses = t.Table(kinds.ZoneEgress, "")
 	}
 	vips, _ := t.Table(kinds.Config, "").Get(VIPConfigName(m.name))
@@ -173,7 +181,7 @@ func (m *Mesh) derive(old *Mesh, in *tables, vips model.Row) {
 	m.resources = resources.next(in.services, members, changes, m.facts)
 
 	if m.sameDestinations(old) {
-		m.dests, m.joined = old.dests, old.joined
+		m.dests, m.joined, m.reached = old.dests, old.joined, old.reached
 	} else {
 		m.describeDestinations(old, in)
 	}
@@ -184,7 +192,7 @@ func (m *Mesh) derive(old *Mesh, in *tables, vips model.Row) {
 	}
 	m.derivePermissions(old)
 	m.id, m.before, m.changed = new(int64), old.id, m.differing(old)
-	m.configHash = m.fold()
+	m.configHash, m.reachedHash = m.fold(), m.foldReached()
 }
 
 // derivePermissions prepares trimming. What was trimmed for the view before holds
@@ -227,7 +235,7 @@ func (m *Mesh) describeMesh(row model.Row, tls *tlsState) {
 	m.facts = &facts{mesh: m.name, zone: m.cp.Zone, localityAware: spec.LocalityAware(), tls: tls}
 	m.mode = spec.MeshServicesMode()
 	f := &MeshFacts{
-		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), LocalityAware: spec.LocalityAware(),
+		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), ForbidExternal: spec.ForbidsExternal(), LocalityAware: spec.LocalityAware(),
 		ClientTags: m.src.clientTags != model.Hash{} || m.legacy.ClientTags(),
 		Logging:    spec.Logging, Tracing: spec.Tracing,
 	}
@@ -240,7 +248,7 @@ func (m *Mesh) describeMesh(row model.Row, tls *tlsState) {
 	if m.exists && !f.MTLS && tls != nil { // what was on is turned off in stages
 		f.MTLS, f.TLSMode, f.Leaving = true, ir.TLSPermissive, cmp.Or(tls.leaving, kinds.LeavingOpen)
 	}
-	m.facts.mtls = f.MTLS
+	m.facts.mtls, m.facts.zoneEgress = f.MTLS, f.ZoneEgress
 	if b := spec.EnabledMetrics(); b != nil {
 		var c kinds.PrometheusConf
 		if model.DecodeProto(b.Conf, &c) == nil { // else it was refused at the gate
@@ -279,6 +287,7 @@ func (m *Mesh) sameDestinations(old *Mesh) bool {
 // proxies and an ExternalService have belongs to the proxies.
 func (m *Mesh) describeDestinations(old *Mesh, in *tables) {
 	outside := outsideServices(in.outside, in.secrets, m.facts)
+	m.reached = nil
 	byName := make(map[string]*Destination, len(m.services)+len(outside))
 	maps.Copy(byName, outside)
 	for name, s := range m.services {
@@ -300,7 +309,26 @@ func (m *Mesh) describeDestinations(old *Mesh, in *tables) {
 		res := external(row)
 		resources[row.Kind.Name] = append(resources[row.Kind.Name], res)
 		if m.mesh.MTLS { // the egress tells services apart by their SNI
-			m.joined[res.Ports[0].Key()] = newEndpoints(egressEndpoints(in.egresses, row.Object, m.facts))
+			o := row.Object
+			m.joined[res.Ports[0].Key()] = newEndpoints(egressEndpoints(in.egresses, ir.Endpoint{Tags: o.Meta.Labels, Zone: o.Label(model.LabelZone)}, m.facts))
+		}
+	}
+	if m.mesh.MTLS {
+		m.reached = reachedServices(resources[kinds.MeshExternalService.Name], in.secrets, m.facts)
+	}
+	if m.mesh.MTLS && m.mesh.ZoneEgress {
+		m.reached = append(reachedOutside(outside, m.facts), m.reached...)
+		for name, d := range outside {
+			if byName[name] != d {
+				continue
+			}
+			var list []ir.Endpoint
+			for _, o := range d.Outside {
+				o.Tags = maps.Clone(o.Tags)
+				delete(o.Tags, model.TagExternalServiceName)
+				list = append(list, egressEndpoints(in.egresses, o.Endpoint, m.facts)...)
+			}
+			m.joined[d.Key()] = newEndpoints(list)
 		}
 	}
 	for _, rs := range resources {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"weft/internal/cp/view"
 	"weft/internal/mesh/catalog"
@@ -87,12 +88,13 @@ func (w *world) edit() {
 		w.drop(kinds.ExternalService, "es")
 	case 11:
 		mtls := w.pick("", `, "mtls": {"enabledBackend": "ca", "backends": [{"name": "ca", "type": "builtin", "mode": "PERMISSIVE"}]}`)
-		w.put(fmt.Sprintf(`{"type": "Mesh", "name": "m", "routing": {"localityAwareLoadBalancing": %v}%s}`, n%2 == 0, mtls))
+		w.put(fmt.Sprintf(`{"type": "Mesh", "name": "m", "routing": {"localityAwareLoadBalancing": %v, "zoneEgress": %v}%s}`, n%2 == 0, n%3 == 0 && mtls != "", mtls))
 	case 12:
 		w.put(fmt.Sprintf(`{"type": "MeshTimeout", "mesh": "m", "name": "mt", "spec": {"targetRef": {"kind": "MeshSubset", "tags": {"kuma.io/service": "%s"}},
 			"to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "%ds"}}]}}`, service, n+1))
 	case 13:
-		w.put(fmt.Sprintf(`{"type": "MeshExternalService", "mesh": "m", "name": "mes", "labels": {"l": "%s"}, "spec": {"match": {"port": %d}}}`, w.pick("x", "y"), 80+n%2))
+		w.put(fmt.Sprintf(`{"type": "MeshExternalService", "mesh": "m", "name": "mes", "labels": {"l": "%s"}, "spec": {"match": {"port": %d},
+			"endpoints": [{"address": "h%d.example.org", "port": 443}], "tls": {"enabled": %v}}}`, w.pick("x", "y"), 80+n%2, n, n%2 == 0))
 	case 14:
 		w.put(fmt.Sprintf(`{"type": "ZoneEgress", "name": "e%d", "zone": "%s", "networking": {"address": "10.1.0.%d", "port": 10002}}`, n%2, w.pick("z", "y", ""), n))
 	case 16:
@@ -173,6 +175,9 @@ func dests() []ir.DestKey {
 	for _, s := range []string{"a", "b", "c", "out"} {
 		out = append(out, ir.DestKey{Mesh: "m", Name: s}, ir.DestKey{Kind: "MeshService", Mesh: "m", Name: "ms-" + s, Section: "80"})
 	}
+	for _, s := range []string{"c", "out"} {
+		out = append(out, ir.DestKey{Kind: "ExternalService", Mesh: "m", Name: s})
+	}
 	return append(out, ir.DestKey{Kind: "MeshMultiZoneService", Mesh: "m", Name: "mz", Section: "80"},
 		ir.DestKey{Kind: "MeshExternalService", Mesh: "m", Name: "mes", Section: "80"})
 }
@@ -223,6 +228,10 @@ func sameViews(t *testing.T, w *world, next, cold *view.Mesh) {
 	if next.ConfigHash() != cold.ConfigHash() {
 		t.Fatal("the hash of the configuration differs from that of a cold start")
 	}
+	hidden := cmpopts.IgnoreUnexported(view.Reached{}, view.Destination{})
+	if d := cmp.Diff(cold.Reached(), next.Reached(), hidden); d != "" || next.ReachedHash() != cold.ReachedHash() {
+		t.Fatalf("what egresses reach differs from a cold start (-cold +next):\n%s", d)
+	}
 	if d := cmp.Diff(fingerprints(w, cold), fingerprints(w, next)); d != "" {
 		t.Fatalf("fingerprints differ from those of a cold start (-cold +next):\n%s", d)
 	}
@@ -248,6 +257,9 @@ func checkChanges(t *testing.T, w *world, before, now *view.Mesh) {
 		if differs := now.EndpointsHash(k) != before.EndpointsHash(k); differs != slices.Contains(changed, k) {
 			t.Fatalf("endpoints of %v: differ %v, reported as changed %v", k, differs, !differs)
 		}
+	}
+	if now.ReachedHash() == before.ReachedHash() && !cmp.Equal(now.Reached(), before.Reached(), cmpopts.IgnoreUnexported(view.Reached{}, view.Destination{})) {
+		t.Fatal("egresses reach something else though the hash says no")
 	}
 	if now.ConfigHash() != before.ConfigHash() {
 		return

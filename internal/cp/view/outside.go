@@ -59,7 +59,6 @@ func outsideServices(t, secrets *model.Table, f *facts) map[string]*Destination 
 func outsideTLS(t *kinds.ExternalServiceTLS, host string, secrets *model.Table) (*ir.ExternalTLS, error) {
 	out := &ir.ExternalTLS{
 		AllowRenegotiation: t.AllowRenegotiation != nil && *t.AllowRenegotiation,
-		SkipHostname:       t.SkipHostnameVerification != nil && *t.SkipHostnameVerification,
 	}
 	if !isIP(host) {
 		out.SNI = host
@@ -67,11 +66,9 @@ func outsideTLS(t *kinds.ExternalServiceTLS, host string, secrets *model.Table) 
 	if t.ServerName != nil {
 		out.SNI = *t.ServerName
 	}
-	name := out.SNI
-	if name == "" {
-		name = host
+	if t.SkipHostnameVerification == nil || !*t.SkipHostnameVerification {
+		out.Name = cmp.Or(out.SNI, host)
 	}
-	out.SANs = []string{name}
 	for _, s := range []struct {
 		field string
 		from  *kinds.DataSource

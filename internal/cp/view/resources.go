@@ -313,16 +313,16 @@ func external(row model.Row) *Resource {
 	return &Resource{Object: o, Ports: []*Destination{d.seal()}}
 }
 
-// egressEndpoints are the egresses of the own zone, by which clients reach a
-// MeshExternalService.
-func egressEndpoints(t *model.Table, o *model.Object, f *facts) []ir.Endpoint {
+// egressEndpoints are the egresses of the own zone, by which clients reach what is
+// outside of the mesh; they look like the endpoint that they stand for.
+func egressEndpoints(t *model.Table, like ir.Endpoint, f *facts) []ir.Endpoint {
 	var out []ir.Endpoint
 	for _, row := range t.Rows() {
 		spec := model.Spec[kinds.ZoneEgressSpec](row.Object)
 		if n := spec.Networking; n != nil && n.Address != "" && !spec.RemoteTo(f.zone) {
-			out = append(out, ir.Endpoint{
-				Address: n.Address, Port: n.Port, Weight: 1, Tags: o.Meta.Labels, Zone: o.Label(model.LabelZone),
-			})
+			e := like
+			e.Address, e.Port, e.Weight = n.Address, n.Port, 1
+			out = append(out, e)
 		}
 	}
 	return out

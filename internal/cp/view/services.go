@@ -141,6 +141,7 @@ type facts struct {
 	// localityAware puts endpoints of other zones behind those of the own zone.
 	localityAware bool
 	mtls          bool
+	zoneEgress    bool
 	// tls tells which services speak the mesh's TLS.
 	tls *tlsState
 }

@@ -62,9 +62,11 @@ type Proxy struct {
 	// InternalCIDRs are the address ranges that count as internal for HTTP.
 	InternalCIDRs []string
 
-	Inbounds     []*Inbound
-	Outbounds    []*Outbound
-	Clusters     []*Cluster // what outbounds and routes send to
+	Inbounds  []*Inbound
+	Outbounds []*Outbound
+	Clusters  []*Cluster // what outbounds and routes send to
+	// Passage is set for zone proxies, which have neither inbounds nor outbounds.
+	Passage      *Passage
 	Transparent  *Transparent
 	DirectAccess []DirectAccess
 	// DirectTLS secures direct access; nil = plain.
@@ -72,7 +74,8 @@ type Proxy struct {
 	Admin     *Admin
 	DNS       *DNS
 	Probes    *Probes
-	Identity  *Identity
+	// Identities are what the proxy proves itself with, one for each mesh.
+	Identities []*Identity
 	// Metrics is the older mesh-wide Prometheus listener.
 	Metrics *MetricsListener
 	// Observability is what MeshMetric asks for.
@@ -196,6 +199,8 @@ type HTTP struct {
 	Faults []Fault
 	// AddClientTags sends the client's tags to the destination in x-kuma-tags.
 	AddClientTags map[string][]string
+	// DropClientTags takes them away again, where requests leave the mesh.
+	DropClientTags bool
 }
 
 // TCP says where bytes of a connection go. Without splits connections are closed.
@@ -204,6 +209,8 @@ type TCP struct {
 	IdleTimeout *time.Duration
 	// MaxConnectAttempts bounds attempts to reach an endpoint; 0 = the proxy's default.
 	MaxConnectAttempts uint32
+	// Subset are tags that the endpoint must have.
+	Subset map[string]string
 }
 
 // Split is a share of traffic for a cluster.

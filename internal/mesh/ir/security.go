@@ -63,16 +63,24 @@ type TaggedTLS struct {
 	External *ExternalTLS
 }
 
-// ExternalTLS is TLS to an outside service.
+// ExternalTLS is TLS to an outside service. Without an authority (CAPEM or
+// SystemCAPath) certificates are not checked.
 type ExternalTLS struct {
 	SNI                    string
 	CAPEM, CertPEM, KeyPEM []byte
 	SystemCAPath           string
-	SkipCA, SkipHostname   bool
 	AllowRenegotiation     bool
-	SANs                   []string // exact DNS or IP names
-	PrefixSANs             []string
-	Min, Max               string
+	// Name is the DNS or IP name that the certificate must be for, "" = any. SANs
+	// are others that do as well.
+	Name     string
+	SANs     []NameMatch
+	Min, Max string
+}
+
+// NameMatch is a name, or with Prefix the beginning of one.
+type NameMatch struct {
+	Value  string
+	Prefix bool
 }
 
 // Access says which clients may connect.

@@ -51,6 +51,8 @@ type DataplaneInsightSpec struct {
 type ZoneProxyInsightSpec struct {
 	// The newest connections, oldest first.
 	Subscriptions []DiscoverySubscription `json:"subscriptions,omitempty"`
+	// Certificates of an egress, by mesh.
+	MTLS map[string]*DataplaneMTLS `json:"mTLS,omitempty"`
 }
 
 // DataplaneMTLS tells about the certificates of a proxy.

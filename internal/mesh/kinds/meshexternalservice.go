@@ -41,6 +41,12 @@ const (
 	VerifySkipAll = "SkipAll"
 )
 
+// How a subject alternative name is compared.
+const (
+	SANExact  = "Exact"
+	SANPrefix = "Prefix"
+)
+
 // TLSAuto leaves a bound of the TLS version to Envoy.
 const TLSAuto = "TLSAuto"
 
@@ -238,7 +244,7 @@ func (t *TLSVerification) validate(v *model.Violations) {
 	}
 	checkOneOf(t.Mode, v.At("mode"), VerifySkipSAN, VerifySkipCA, VerifySkipAll, VerifySecured)
 	for i, san := range t.SubjectAltNames {
-		checkOneOf(san.Type, v.At("subjectAltNames", i, "type"), "Prefix", "Exact")
+		checkOneOf(san.Type, v.At("subjectAltNames", i, "type"), SANPrefix, SANExact)
 	}
 	for _, s := range []struct {
 		name string

@@ -20,6 +20,8 @@ type Facts struct {
 	Definition *Definition
 	// Shadow lets shadow policies take part.
 	Shadow bool
+	// egress tells that the proxy is a zone's egress, where no gates hold.
+	egress bool
 }
 
 // Port is an inbound of a sidecar.

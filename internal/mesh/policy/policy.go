@@ -124,6 +124,9 @@ type Def[C any] struct {
 	Patches func(c *C) []PlacedPatch
 	// Proxy acts on the proxy as a whole, after the nodes.
 	Proxy func(c *C, x *Context)
+	// AtEgress says for which services outside of the mesh the kind acts on the
+	// zone's egress, too.
+	AtEgress EgressPart
 	// Permits tells whether a conf of from lets clients connect. Only the kind
 	// that decides about it has it; see Permissions.
 	Permits func(c *C) bool
@@ -174,6 +177,7 @@ type Policy struct {
 	fromAsRules bool
 	absent      bool
 	fromInbound bool
+	atEgress    EgressPart
 	inline      bool
 	fits        func(path string, p ir.Protocol) bool // nil = all do
 	merge       func(cs []contribution) any
@@ -226,7 +230,7 @@ func Define[C any](d Def[C]) *Policy {
 	k := d.Kind
 	p := &Policy{
 		Kind: &k, Targets: d.Targets, OnlyMTLS: d.OnlyMTLS, lists: d.Lists,
-		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, inline: d.Inline, fits: d.Fits, takes: d.Takes,
+		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, atEgress: d.AtEgress, inline: d.Inline, fits: d.Fits, takes: d.Takes,
 		parts: func(spec any) parts { return erase(d.Parts(spec)) },
 		merge: d.eraseMerge(), none: (*C)(nil), hooks: d.eraseHooks(),
 	}

@@ -9,10 +9,13 @@ import (
 // selects tells whether a policy's top level selects a proxy, and which of its
 // ports (policies.md 1.4).
 func (c *compiled) selects(f *Facts) ([]int, bool) {
-	if !c.zoneGate(f) || !c.namespaceGate(f) {
+	if !f.egress && (!c.zoneGate(f) || !c.namespaceGate(f)) {
 		return nil, false
 	}
 	t := c.top
+	if f.egress && t.Kind == RefDataplane {
+		return nil, false
+	}
 	switch t.Kind {
 	case RefMesh, RefMeshSubset:
 		if len(t.ProxyTypes) > 0 && !slices.Contains(t.ProxyTypes, f.proxyType()) {

@@ -124,10 +124,13 @@ var Policy = policy.Define(policy.Def[Conf]{
 	ValidateSpec: validateSpec,
 	Validate:     validate,
 	Inbound:      func(c *Conf, i *ir.Inbound, _ *policy.Context) { c.apply(&i.Local) },
-	Cluster: func(c *Conf, cl *ir.Cluster, _ *policy.Context) {
-		if cl.Destination.Kind != policy.RefMeshExternalService {
-			c.apply(cl)
+	AtEgress:     policy.EgressResources,
+	Cluster: func(c *Conf, cl *ir.Cluster, x *policy.Context) {
+		if x.BehindEgress(cl.Destination) {
+			x.Ignore()
+			return
 		}
+		c.apply(cl)
 	},
 })
 

@@ -84,6 +84,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	},
 	Lists:    []policy.List{policy.ListTo, policy.ListFrom},
 	Validate: validate,
+	AtEgress: policy.EgressServices,
 	Clients:  clients,
 	Fits:     func(_ string, p ir.Protocol) bool { return p.HTTPLike() },
 })

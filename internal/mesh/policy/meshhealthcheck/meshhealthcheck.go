@@ -118,6 +118,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Lists:    []policy.List{policy.ListTo},
 	Validate: validate,
 	Warn:     warn,
+	AtEgress: policy.EgressResources,
 	Cluster:  cluster,
 	Fits:     fits,
 })
@@ -174,8 +175,8 @@ func validate(c *Conf, v *model.Violations, _ policy.Where) {
 }
 
 func cluster(c *Conf, cl *ir.Cluster, x *policy.Context) {
-	if cl.Destination.Kind == policy.RefMeshExternalService {
-		x.Ignore() // outside of the mesh the zone's egress probes, if at all
+	if x.BehindEgress(cl.Destination) {
+		x.Ignore()
 		return
 	}
 	if c.HealthyPanicThreshold != nil {

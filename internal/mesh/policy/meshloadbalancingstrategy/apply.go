@@ -20,12 +20,15 @@ const defaultOverprovisioning = 200
 const defaultMinRing = 1024
 
 func cluster(c *Conf, cl *ir.Cluster, x *policy.Context) {
-	if cl.Destination.Kind == policy.RefMeshExternalService {
-		x.Ignore() // its endpoints are the zone's egress
+	if x.BehindEgress(cl.Destination) {
+		x.Ignore()
 		return
 	}
 	if c.LoadBalancer != nil {
 		cl.Balancer = c.LoadBalancer.balancer()
+	}
+	if cl.Destination.Kind == policy.RefMeshExternalService {
+		return // it has no zones
 	}
 	rule := c.locality(cl, x)
 	cl.LocalityWeighted = cl.LocalityWeighted || len(c.affinityTags()) > 0
@@ -131,7 +134,7 @@ func (c *Conf) locality(cl *ir.Cluster, x *policy.Context) *ir.Locality {
 			out.Overprovisioning = uint32(min(math.Floor(100/t.Percentage.Value()), 1_000_000)) * 100
 		}
 	}
-	if x.Env.ZoneEgress && !policy.Resource(cl.Destination) {
+	if x.Env.ZoneEgress && !policy.Resource(cl.Destination) && x.Proxy.Type != ir.ZoneEgress {
 		out.Egress = "egress_" + egressRule(out.Failover)
 	}
 	return out

@@ -222,6 +222,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	ValidateSpec: validateSpec,
 	Validate:     validate,
 	Warn:         warn,
+	AtEgress:     policy.EgressServices | policy.EgressResources,
 	Cluster:      cluster,
 	Requests:     requests,
 })

@@ -93,6 +93,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Lists:       []policy.List{policy.ListTo, policy.ListFrom, policy.ListRules},
 	FromAsRules: true,
 	Validate:    validate,
+	AtEgress:    policy.EgressServices,
 	Inbound:     inbound,
 	Fits:        func(path string, p ir.Protocol) bool { return p.HTTPLike() || !strings.HasPrefix(path, "local.http.") },
 })

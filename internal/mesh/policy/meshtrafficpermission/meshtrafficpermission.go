@@ -65,6 +65,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	},
 	Permits:  func(c *Conf) bool { return c.Action == Allow || c.Action == AllowWithShadowDeny },
 	Absent:   true,
+	AtEgress: policy.EgressServices,
 	Clients:  clients,
 	OnlyMTLS: true,
 })
