@@ -323,7 +323,7 @@ func validateMeshService(o *model.Object, v *model.Violations) {
 func warnMeshService(o *model.Object) []string {
 	warnings := warnDNSName(o)
 	for i, p := range model.Spec[MeshServiceSpec](o).Ports {
-		if !slices.Contains(appProtocols(), p.Protocol()) {
+		if !slices.Contains(appProtocols(), strings.ToLower(p.Protocol())) {
 			warnings = append(warnings, fmt.Sprintf("spec.ports[%d].appProtocol: %q is not known and handled as tcp; known are %s",
 				i, p.AppProtocol, strings.Join(appProtocols(), ", ")))
 		}

@@ -106,7 +106,7 @@ func TestMeshServiceValidation(t *testing.T) {
 	if w := MeshService.Warn(MeshService.Make("default", "9lives.x")); len(w) != 1 {
 		t.Errorf("warnings: %v", w)
 	}
-	_, o = decoded[MeshServiceSpec](t, MeshService, `"ports":[{"port":80},{"port":81,"appProtocol":"smtp"}]`)
+	_, o = decoded[MeshServiceSpec](t, MeshService, `"ports":[{"port":80,"appProtocol":"HTTP"},{"port":81,"appProtocol":"smtp"}]`)
 	if w := MeshService.Warn(o); len(w) != 1 || !strings.Contains(w[0], "spec.ports[1].appProtocol") {
 		t.Errorf("warnings: %v", w)
 	}
