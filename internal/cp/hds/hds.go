@@ -161,8 +161,8 @@ func (s *Server) close(st *stream) {
 
 // Limits of a stream.
 const (
-	// registrationWait is how long a proxy may take to register itself over its
-	// other stream, which opens at the same time.
+	// registrationWait is how long a proxy may take to say who it is, and to
+	// register itself over its other stream, which opens at the same time.
 	registrationWait = 30 * time.Second
 	reportsPerSecond = 20
 	reportsAtOnce    = 100
@@ -172,7 +172,7 @@ const (
 func (s *Server) StreamHealthCheck(gs health.HealthDiscoveryService_StreamHealthCheckServer) error {
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
-	first, err := gs.Recv()
+	first, err := introduction(gs)
 	if err != nil {
 		return end(err)
 	}
@@ -198,6 +198,28 @@ func (s *Server) StreamHealthCheck(gs health.HealthDiscoveryService_StreamHealth
 	}
 	c := &checker{s: s, st: st, node: node, stream: gs, log: s.d.Log.With("proxy", node.Key.String())}
 	return c.run(ctx)
+}
+
+// introduction returns the first message, which says who the client is. One that
+// keeps silent may not hold its stream: nobody has seen its credential yet.
+func introduction(gs health.HealthDiscoveryService_StreamHealthCheckServer) (*health.HealthCheckRequestOrEndpointHealthResponse, error) {
+	type message struct {
+		m   *health.HealthCheckRequestOrEndpointHealthResponse
+		err error
+	}
+	first := make(chan message, 1)
+	go func() { // ends with the stream at the latest
+		m, err := gs.Recv()
+		first <- message{m, err}
+	}()
+	timeout := time.NewTimer(registrationWait)
+	defer timeout.Stop()
+	select {
+	case f := <-first:
+		return f.m, f.err
+	case <-timeout.C:
+		return nil, status.Errorf(codes.DeadlineExceeded, "no message within %s", registrationWait)
+	}
 }
 
 func nodeOf(m *health.HealthCheckRequestOrEndpointHealthResponse) *corev3.Node {

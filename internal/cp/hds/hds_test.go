@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -352,6 +353,29 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// silent is a stream of a client that never says who it is.
+type silent struct {
+	health.HealthDiscoveryService_StreamHealthCheckServer
+	ctx context.Context
+}
+
+func (s silent) Context() context.Context { return s.ctx }
+
+func (s silent) Recv() (*health.HealthCheckRequestOrEndpointHealthResponse, error) {
+	<-s.ctx.Done()
+	return nil, s.ctx.Err()
+}
+
+func TestSilentClientIsSentAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Deps{Config: settings(), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		began := time.Now()
+		if err := s.StreamHealthCheck(silent{ctx: t.Context()}); status.Code(err) != codes.DeadlineExceeded || time.Since(began) != registrationWait {
+			t.Errorf("got %v after %s", err, time.Since(began))
+		}
+	})
 }
 
 func TestPlan(t *testing.T) {
