@@ -102,7 +102,7 @@ func (p *parts) apiServers(ctx context.Context) ([]server, error) {
 		},
 	}
 	if !p.IsGlobal() {
-		d.Engine, d.Admin = p.engine, envoyadmin.NewClient(p.admin)
+		d.Engine, d.Admin = p.engine, envoyadmin.NewClient(p.admin, p.BootstrapServer.Params.AdminAddress)
 	}
 	s := rest.New(d)
 	if err := s.Listen(ctx); err != nil {

@@ -32,10 +32,21 @@ const (
 )
 
 // Client asks Envoys.
-type Client struct{ authority *Authority }
+type Client struct {
+	authority *Authority
+	// own is the address on which Envoy's own admin server listens.
+	own netip.Addr
+}
 
-// NewClient returns a client that proves itself by the authority.
-func NewClient(a *Authority) *Client { return &Client{authority: a} }
+// NewClient returns a client that proves itself by the authority, for Envoys
+// whose admin server listens on the given address.
+func NewClient(a *Authority, adminAddress string) *Client {
+	c := &Client{authority: a, own: netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	if ip, err := netip.ParseAddr(adminAddress); err == nil && ip.Is6() {
+		c.own = netip.IPv6Loopback()
+	}
+	return c
+}
 
 // Unreachable is the error for an Envoy that does not answer as it should.
 type Unreachable struct {
@@ -76,7 +87,7 @@ func (c *Client) call(ctx context.Context, address, host, page string, query url
 	}
 	defer t.CloseIdleConnections()
 	u := url.URL{Scheme: "http", Host: address, Path: "/" + page, RawQuery: query.Encode()}
-	if !isLoopback(host) { // there Envoy itself listens, elsewhere only those with a certificate pass
+	if ip, err := netip.ParseAddr(host); err != nil || ip != c.own { // else Envoy itself listens; here only those with a certificate pass
 		u.Scheme = "https"
 		var err error
 		if t.TLSClientConfig, err = c.authority.client(ctx); err != nil {
@@ -103,13 +114,6 @@ func (c *Client) call(ctx context.Context, address, host, page string, query url
 		return nil, fmt.Errorf("its answer is larger than %d bytes", maxAnswer)
 	}
 	return body, nil
-}
-
-// isLoopback tells whether the host is the address on which Envoy's own admin
-// server listens.
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return err == nil && (ip == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || ip == netip.IPv6Loopback())
 }
 
 // Hosts are the addresses of a proxy: its own, then the one that others see.

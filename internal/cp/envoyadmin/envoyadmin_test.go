@@ -67,6 +67,11 @@ func TestEnsureKeepsWhatIsThere(t *testing.T) {
 // server is an Envoy of another host: it wants a certificate of the authority.
 func server(t *testing.T, a *Authority, s *memory.Store, o *model.Object) (port uint32, names *[]string) {
 	t.Helper()
+	return serverOn(t, "127.0.0.2:0", a, s, o)
+}
+
+func serverOn(t *testing.T, address string, a *Authority, s *memory.Store, o *model.Object) (port uint32, names *[]string) {
+	t.Helper()
 	put(t, s, o)
 	cert, err := a.Certify(t.Context(), o.Key())
 	if err != nil {
@@ -83,9 +88,9 @@ func server(t *testing.T, a *Authority, s *memory.Store, o *model.Object) (port 
 		*names = r.TLS.PeerCertificates[0].DNSNames
 		_, _ = w.Write([]byte(r.URL.RequestURI()))
 	}))
-	l, err := net.Listen("tcp", "127.0.0.2:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
-		t.Skipf("SKIPPED: no second loopback address: %v", err)
+		t.Skipf("SKIPPED: no such loopback address: %v", err)
 	}
 	_ = srv.Listener.Close()
 	srv.Listener = l
@@ -99,7 +104,7 @@ func TestGetOverTLS(t *testing.T) {
 	a, s := newAuthority(t)
 	o := dataplane("10.0.0.1", "127.0.0.2")
 	port, names := server(t, a, s, o)
-	body, err := NewClient(a).Get(t.Context(), o, port, Stats, url.Values{"format": {"json"}})
+	body, err := NewClient(a, "127.0.0.1").Get(t.Context(), o, port, Stats, url.Values{"format": {"json"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,19 +116,32 @@ func TestGetOverTLS(t *testing.T) {
 	}
 }
 
+// Only where Envoy's own admin server listens no certificate is needed: a proxy on
+// the other family's loopback address has a listener in front of it.
+func TestGetOnTheOtherLoopback(t *testing.T) {
+	for own, other := range map[string]string{"127.0.0.1": "::1", "0.0.0.0": "::1", "": "::1", "::1": "127.0.0.1", "::": "127.0.0.1"} {
+		a, s := newAuthority(t)
+		o := dataplane(other, "")
+		port, _ := serverOn(t, net.JoinHostPort(other, "0"), a, s, o)
+		if _, err := NewClient(a, own).Get(t.Context(), o, port, Stats, nil); err != nil {
+			t.Errorf("admin server on %q, proxy on %s: %v", own, other, err)
+		}
+	}
+}
+
 func TestGetRefusesStrangers(t *testing.T) {
 	a, s := newAuthority(t)
 	o := dataplane("127.0.0.2", "")
 	port, _ := server(t, a, s, o)
 	other, _ := newAuthority(t)
 	var gone *Unreachable
-	if _, err := NewClient(other).Get(t.Context(), o, port, Stats, nil); !errors.As(err, &gone) {
+	if _, err := NewClient(other, "127.0.0.1").Get(t.Context(), o, port, Stats, nil); !errors.As(err, &gone) {
 		t.Errorf("an Envoy of another authority was believed: %v", err)
 	}
 	moved := dataplane("127.0.0.2", "")
 	moved.Meta.Name = "another"
 	moved.Spec.(*kinds.DataplaneSpec).Networking.Address = "127.0.0.3"
-	if _, err := NewClient(a).Get(t.Context(), moved, port, Stats, nil); !errors.As(err, &gone) {
+	if _, err := NewClient(a, "127.0.0.1").Get(t.Context(), moved, port, Stats, nil); !errors.As(err, &gone) {
 		t.Errorf("nobody listens there: %v", err)
 	}
 }
@@ -147,7 +165,7 @@ func TestGetOnLoopback(t *testing.T) {
 	port := uint32(srv.Listener.Addr().(*net.TCPAddr).Port)
 	a := NewAuthority(memory.New(), slog.New(slog.DiscardHandler), clock) // no authority is needed there
 	o := dataplane("127.0.0.1", "")
-	body, err := NewClient(a).Get(t.Context(), o, port, ConfigDump, nil)
+	body, err := NewClient(a, "127.0.0.1").Get(t.Context(), o, port, ConfigDump, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +178,7 @@ func TestGetOnLoopback(t *testing.T) {
 		t.Errorf("redacted: %s", body)
 	}
 	for _, page := range []string{Clusters, Stats} {
-		if _, err := NewClient(a).Get(t.Context(), o, port, page, nil); err == nil {
+		if _, err := NewClient(a, "127.0.0.1").Get(t.Context(), o, port, page, nil); err == nil {
 			t.Errorf("%s: an answer other than 200 was taken", page)
 		}
 	}
@@ -183,7 +201,7 @@ func TestWithoutAuthority(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "geheim") || !strings.Contains(err.Error(), "delete it") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := NewClient(a).Get(t.Context(), dataplane("", ""), 9901, Stats, nil); err == nil {
+	if _, err := NewClient(a, "127.0.0.1").Get(t.Context(), dataplane("", ""), 9901, Stats, nil); err == nil {
 		t.Error("a proxy without address was reached")
 	}
 }

@@ -91,7 +91,7 @@ func newWorld(t testing.TB, env map[string]string, change ...func(*rest.Deps)) *
 			AnyOrigin: c.Multizone.Zone.DisableOriginLabelValidation, UnsafeDelete: c.Store.UnsafeDelete, ReadFile: os.ReadFile,
 		},
 		MeshCreated: maker.MeshCreated, Authn: auth.NewAuthn(c.APIServer.Authn, w.tokens, hostname), Access: auth.NewAccess(c.Access.Static),
-		Tokens: w.tokens, Engine: eng, Admin: envoyadmin.NewClient(envoyadmin.NewAuthority(w.store, log, time.Now)), Log: log,
+		Tokens: w.tokens, Engine: eng, Admin: envoyadmin.NewClient(envoyadmin.NewAuthority(w.store, log, time.Now), ""), Log: log,
 		Instance: func() rest.Index {
 			return rest.Index{Hostname: hostname, Product: "Kuma", Version: "2.10.11", InstanceID: hostname + "-0000", ClusterID: "8e4b3a3c-0000-4000-8000-000000000000"}
 		},
