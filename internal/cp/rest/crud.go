@@ -171,6 +171,7 @@ func (s *Server) write1(c *call, d draft) (*reply, error) {
 	if err != nil {
 		return nil, withTitle(title, err)
 	}
+	s.wrote(stored, false)
 	rep := &reply{value: warned{s.warn(ctx, c.user, stored, warnings)}}
 	if prior == nil {
 		rep.status = http.StatusCreated
@@ -255,6 +256,7 @@ func (s *Server) remove(k *model.Kind) handler {
 		if err := s.Store.Delete(c.Context(), key); err != nil {
 			return nil, fmt.Errorf("delete %s: %w", key, err)
 		}
+		s.wrote(o, true)
 		return ok(struct{}{}), nil
 	}
 }

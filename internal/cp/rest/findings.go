@@ -99,7 +99,7 @@ func (s *Server) warn(ctx context.Context, u User, o *model.Object, warnings []s
 		return out
 	}
 	list := s.worthTelling(u, o)
-	if len(list) > 0 && s.behind(o) && s.await(ctx, o) {
+	if len(list) > 0 && s.behind(o) && s.await(ctx, catchUp, func() bool { return !s.behind(o) }) {
 		list = s.worthTelling(u, o)
 	}
 	if len(list) > mostWarnings {
@@ -121,20 +121,4 @@ func (s *Server) worthTelling(u User, o *model.Object) []findings.Finding {
 func (s *Server) behind(o *model.Object) bool {
 	row, ok := s.Tables().Table(o.Kind, o.Meta.Mesh).Get(o.Meta.Name)
 	return !ok || row.Meta.Version != o.Meta.Version
-}
-
-// await waits until the snapshot has a write; false if that takes too long.
-func (s *Server) await(ctx context.Context, o *model.Object) bool {
-	ctx, cancel := context.WithTimeout(ctx, catchUp)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for s.behind(o) {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-tick.C:
-		}
-	}
-	return true
 }

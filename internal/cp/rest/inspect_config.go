@@ -75,6 +75,7 @@ func (s *Server) previewed(c *call) (model.Key, error) {
 		return key, &failure{status: http.StatusMethodNotAllowed, title: "Method not allowed",
 			detail: "a global control plane configures no proxies; ask the control plane of the proxy's zone"}
 	}
+	s.settle(c.Context())
 	return key, s.inMesh(c.Context(), kinds.Dataplane, key.Mesh)
 }
 

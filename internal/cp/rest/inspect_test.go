@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"weft/internal/cp/rest"
 	"weft/internal/mesh/catalog"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
@@ -412,5 +414,40 @@ func TestLegacyInspection(t *testing.T) {
 	}
 	if !client || !destination {
 		t.Errorf("rules of fig-1: %v", body)
+	}
+}
+
+// What was just written shows at once, though snapshots are a moment behind.
+func TestConfigShowsWhatWasJustWritten(t *testing.T) {
+	var lag atomic.Pointer[model.Tables] // what Tables returns while it is set
+	w := newWorld(t, map[string]string{"KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN": "true"}, func(d *rest.Deps) {
+		now := d.Tables
+		d.Tables = func() model.Tables {
+			if old := lag.Load(); old != nil {
+				return *old
+			}
+			return now()
+		}
+	})
+	behind := func() {
+		old := w.state.Current()
+		var tables model.Tables = old
+		lag.Store(&tables)
+		time.AfterFunc(100*time.Millisecond, func() { lag.Store(nil) })
+	}
+	const proxy = "/meshes/default/dataplanes/late"
+	behind()
+	if got := send(t, http.MethodPut, w.url+proxy, `{"type":"Dataplane","mesh":"default","name":"late","networking":{"address":"10.0.0.1","inbound":[{"port":80,"tags":{"kuma.io/service":"a"}}]}}`); got.status != 201 {
+		t.Fatal(got.text)
+	}
+	if got := send(t, http.MethodGet, w.url+proxy+"/_config", ""); got.status != 200 {
+		t.Errorf("created, then: %d %s", got.status, got.text)
+	}
+	behind()
+	if got := send(t, http.MethodDelete, w.url+proxy, ""); got.status != 200 {
+		t.Fatal(got.text)
+	}
+	if got := send(t, http.MethodGet, w.url+proxy+"/_config", ""); got.status != 404 {
+		t.Errorf("deleted, then: %d %s", got.status, got.text)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"weft/internal/cp/summary"
@@ -54,6 +55,8 @@ type Server struct {
 	hosts  []string
 	naming summary.Naming
 	ports  []*port
+	// last is what was written last; nil = snapshots have it.
+	last atomic.Pointer[written]
 }
 
 // New returns the API of what d names.
