@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -156,7 +155,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	if !p.IsGlobal() {
 		p.recorder = p.newRecorder()
 		p.identities = identity.New(identity.Deps{
-			ReadFile: os.ReadFile, Record: p.recorder.SetMTLS, Log: logging.Named(log, "identity"), Metrics: p.metrics, Now: host.Now,
+			ReadFile: readDataFile, Record: p.recorder.SetMTLS, Log: logging.Named(log, "identity"), Metrics: p.metrics, Now: host.Now,
 		})
 	}
 	p.keeper = &identity.Keeper{Store: p.store, State: p.state, Log: logging.Named(log, "identity"), Now: host.Now}
@@ -173,7 +172,7 @@ func assemble(ctx context.Context, c *config.Config, host Host, log *slog.Logger
 	p.gate = &admit.Gate{
 		Reader: p.store, Global: c.IsGlobal(), Federated: c.IsFederatedZone(), Zone: p.zone(),
 		ReadOnly: c.APIServer.ReadOnly, AnyOrigin: c.Multizone.Zone.DisableOriginLabelValidation,
-		UnsafeDelete: c.Store.UnsafeDelete, ReadFile: os.ReadFile, Native: whatif.CheckPatches,
+		UnsafeDelete: c.Store.UnsafeDelete, ReadFile: readDataFile, Native: whatif.CheckPatches,
 	}
 	p.cluster = &clusterID{store: p.store}
 	p.admin = envoyadmin.NewAuthority(p.store, logging.Named(log, "envoy-admin"), host.Now)

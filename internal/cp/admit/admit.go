@@ -45,7 +45,7 @@ type Gate struct {
 	// Native adds what is wrong with parts of an object that only the proxy's own
 	// types can tell (patches). nil = nobody can.
 	Native func(o *model.Object, v *model.Violations)
-	// ReadFile reads files that data sources name. nil = they are refused.
+	// ReadFile reads files that data sources name, with a bound. nil = they are refused.
 	ReadFile func(path string) ([]byte, error)
 }
 

@@ -297,9 +297,9 @@ func TestFilesOfDataSources(t *testing.T) {
 	if got := message(); !strings.Contains(got, "reads no files") {
 		t.Errorf("without a reader: %s", got)
 	}
-	g.ReadFile = func(string) ([]byte, error) { return make([]byte, maxFile+1), nil }
-	if got := message(); !strings.Contains(got, "larger than") {
-		t.Errorf("a large file: %s", got)
+	g.ReadFile = func(string) ([]byte, error) { return nil, errors.New("it is too large") }
+	if got := message(); !strings.Contains(got, "it is too large") {
+		t.Errorf("a file that cannot be read: %s", got)
 	}
 	g.ReadFile = func(string) ([]byte, error) { return []byte("hush"), nil }
 	if got := message(); got == "" || strings.Contains(got, "hush") {

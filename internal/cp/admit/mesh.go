@@ -10,9 +10,6 @@ import (
 	"weft/internal/mesh/model"
 )
 
-// maxFile bounds files that data sources name; certificates are far smaller.
-const maxFile = 1 << 20
-
 // checkMesh adds what is wrong with the certificate authorities of a mesh. The
 // one in use may be exchanged: package identity sees to it that proxies trust the
 // new one before it signs, and the old one as long as certificates of it are used.
@@ -52,9 +49,6 @@ func (g *Gate) load(ctx context.Context, mesh string, s *kinds.DataSource) ([]by
 	b, err := g.ReadFile(*s.File)
 	if err != nil {
 		return nil, fmt.Errorf("read file: %w", err)
-	}
-	if len(b) > maxFile {
-		return nil, fmt.Errorf("the file is larger than %d bytes", maxFile)
 	}
 	return b, nil
 }

@@ -21,7 +21,7 @@ import (
 type Deps struct {
 	// Openers by type of backend; nil = those of Openers.
 	Openers map[string]Opener
-	// ReadFile reads files that data sources name; nil = they cannot be read.
+	// ReadFile reads files that data sources name, with a bound; nil = they cannot be read.
 	ReadFile func(name string) ([]byte, error)
 	// Record is told what the certificates of a connected proxy in a mesh look like,
 	// nil if it has none; nil = nobody wants to know. It must not block.
@@ -40,8 +40,6 @@ type Deps struct {
 
 const (
 	defaultRate = 2000
-	// maxFile bounds files that data sources name.
-	maxFile = 1 << 20
 	// reload is how often files are looked at again.
 	reload = 10 * time.Second
 )
@@ -313,9 +311,6 @@ func (s *Service) read(mesh string, d *kinds.DataSource, secrets map[string][]by
 	b, err := s.d.ReadFile(*d.File)
 	if err != nil {
 		return nil, fmt.Errorf("read file: %w", err)
-	}
-	if len(b) > maxFile {
-		return nil, fmt.Errorf("the file is larger than %d bytes", maxFile)
 	}
 	return b, nil
 }
