@@ -278,7 +278,7 @@ func labelsOf(v any) (map[string]string, error) {
 	labels := make(map[string]string, len(m))
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		s, ok := m[k].(string)
-		if !ok {
+		if !ok && m[k] != nil { // in YAML a label without a value is null
 			return nil, &Malformed{Field: joinPath("labels", []any{Q(k)}), Message: "must be a string, not " + typeName(m[k])}
 		}
 		labels[k] = s

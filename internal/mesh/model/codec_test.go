@@ -140,6 +140,17 @@ func TestDecodeFlatRefuses(t *testing.T) {
 	}
 }
 
+// TestDecodeEmptyLabel: "team:" in YAML is null, and means an empty label.
+func TestDecodeEmptyLabel(t *testing.T) {
+	o, err := flatKind.Decode([]byte(`{"type": "Thing", "mesh": "default", "name": "a", "labels": {"team": null}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, has := o.Meta.Labels["team"]; !has || v != "" {
+		t.Errorf("labels %v", o.Meta.Labels)
+	}
+}
+
 func TestDecodeRefusesDocuments(t *testing.T) {
 	for _, c := range []struct{ in, message string }{
 		{"", "the document is empty"},
