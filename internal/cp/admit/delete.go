@@ -42,7 +42,7 @@ func (g *Gate) checkMeshDelete(ctx context.Context, o *model.Object, v *model.Vi
 		return fmt.Errorf("list the proxies of mesh %q: %w", o.Meta.Name, err)
 	}
 	if len(dps) > 0 {
-		v.At("mesh").Add("still has %d proxies, such as %q; stop them and delete their Dataplanes first", len(dps), dps[0].Meta.Name)
+		v.At("mesh").Add("still has proxies (%d, such as %q); stop them and delete their Dataplanes first", len(dps), dps[0].Meta.Name)
 	}
 	return nil
 }
