@@ -116,6 +116,7 @@ func TestRefusedLabelsAndNames(t *testing.T) {
 		{"other zone of a global object", labelled(serviceDoc, `{"kuma.io/zone": "west", "kuma.io/origin": "global"}`), nil, nil},
 		{"other mesh", labelled(serviceDoc, `{"kuma.io/mesh": "other"}`), nil, []string{`labels["kuma.io/mesh"]`}},
 		{"federated without origin", serviceDoc, federated, []string{`labels["kuma.io/origin"]`}},
+		{"federated, unknown origin", labelled(serviceDoc, `{"kuma.io/origin": "moon"}`), federated, []string{`labels["kuma.io/origin"]`, `labels["kuma.io/origin"]`}},
 		{"federated with origin", labelled(serviceDoc, `{"kuma.io/origin": "zone"}`), federated, nil},
 		{"federated, flat kind without origin", dataplaneDoc, federated, nil},
 		{"federated, flat kind that claims to be global", labelled(dataplaneDoc, `{"kuma.io/origin": "global"}`), federated, []string{`labels["kuma.io/origin"]`}},

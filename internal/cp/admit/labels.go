@@ -37,9 +37,10 @@ func (g *Gate) CheckMeta(o, prior *model.Object, v *model.Violations) {
 func (g *Gate) checkOrigin(o *model.Object, v *model.Violations) {
 	origin, has := o.Meta.Labels[model.LabelOrigin]
 	at := v.At(model.Q(model.LabelOrigin))
-	switch {
-	case has && origin != model.OriginGlobal && origin != model.OriginZone:
+	if has && origin != model.OriginGlobal && origin != model.OriginZone {
 		at.Add("%q is no origin; use %s or %s", origin, model.OriginGlobal, model.OriginZone)
+	}
+	switch {
 	case g.Global:
 		if origin == model.OriginZone {
 			at.Add("must not be %s on a global control plane: objects of zones are written there", model.OriginZone)
