@@ -248,6 +248,20 @@ func (h *host) joinAt(t testing.TB, cp *controlPlane, address, transparent, netw
 	doc := fmt.Sprintf("type: Dataplane\nmesh: default\nname: %s\nnetworking:\n  address: %q\n  transparentProxying: {redirectPortInbound: 15006, redirectPortOutbound: 15001%s}\n%s",
 		h.name, address, transparent, networking)
 	token := cp.must(http.MethodPost, "/tokens/dataplane", map[string]any{"mesh": "default", "name": h.name, "validFor": "1h"})
+	return h.proxy(t, cp, doc, token, args...)
+}
+
+// egress starts a kuma-dp on the host that is the egress of the zone.
+func (h *host) egress(t testing.TB, cp *controlPlane) *hostProxy {
+	t.Helper()
+	doc := fmt.Sprintf("{type: ZoneEgress, name: %s, networking: {address: %q, port: 10002}}", h.name, h.ip4)
+	token := cp.must(http.MethodPost, "/tokens/zone", map[string]any{"zone": "default", "scope": []string{"egress"}, "validFor": "1h"})
+	return h.proxy(t, cp, doc, token, "--proxy-type=egress")
+}
+
+// proxy starts the host's kuma-dp with a definition and waits until it is ready.
+func (h *host) proxy(t testing.TB, cp *controlPlane, doc, token string, args ...string) *hostProxy {
+	t.Helper()
 	ca, err := os.ReadFile(filepath.Join(cp.dir, "kuma-cp.crt"))
 	if err != nil {
 		t.Fatal(err)

@@ -175,8 +175,8 @@ func testHostExternalServices(t *testing.T, m *meshOfHosts) {
 }
 
 // Names that objects give: VirtualOutbound, HostnameGenerator for a
-// MeshMultiZoneService in its own zone; and a MeshExternalService, which has a name
-// and an address but needs a zone egress for traffic.
+// MeshMultiZoneService in its own zone; and a MeshExternalService, which needs a zone
+// egress for traffic.
 func testHostNamesByObjects(t *testing.T, m *meshOfHosts) {
 	m.put("VirtualOutbound", "virtual-outbounds", "shop", map[string]any{
 		"selectors": []any{map[string]any{"match": map[string]any{"kuma.io/service": "*"}}},
@@ -200,6 +200,8 @@ func testHostNamesByObjects(t *testing.T, m *meshOfHosts) {
 	if text, err := m.client.curl("http://pay.extsvc.mesh.local/"); err == nil || !strings.Contains(text, "no healthy upstream") {
 		t.Errorf("without a zone egress a MeshExternalService answers %q, %v", text, err)
 	}
+	m.host("egress").egress(t, m.cp)
+	m.client.answers(t, []string{"outside called as pay.extsvc.mesh.local"}, "http://pay.extsvc.mesh.local/")
 }
 
 // What a proxy lists as reachable is all that it knows; and services that it lists

@@ -48,7 +48,7 @@ func TestAutoReachable(t *testing.T) {
 	m.cp.must(http.MethodDelete, "/meshes/default/meshtrafficpermissions/one", nil)
 	eventually(t, 20*time.Second, "the name is gone with the permission", func() error {
 		if text, err := m.client.curl("http://one.mesh/"); err == nil || !strings.Contains(err.Error(), "resolve") {
-			return fmt.Errorf("%q, %v", text, err)
+			return fmt.Errorf("%q, %s", text, fmt.Sprint(err))
 		}
 		return nil
 	})

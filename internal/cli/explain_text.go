@@ -231,7 +231,14 @@ func (s *story) cluster(c *explain.Cluster) {
 		if v.Allowed {
 			verb = "accepts"
 		}
-		s.line(1, "proxy %s, port %d, mutual TLS %s, %s it: %s", v.Proxy, v.Port, v.TLS, verb, v.Why)
+		who := "proxy"
+		if v.Egress {
+			who = "zone egress"
+		}
+		s.line(1, "%s %s, port %d, mutual TLS %s, %s it: %s", who, v.Proxy, v.Port, v.TLS, verb, v.Why)
+		for _, e := range v.LeadsTo {
+			s.line(2, "sends it on to %s", hostPort(e.Address, e.Port))
+		}
 		s.policies(2, v.Policies, v.Older)
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/cp/build"
 	"weft/internal/cp/explain"
 	"weft/internal/cp/view"
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/policy"
 )
 
@@ -106,7 +108,13 @@ func asker(t *testing.T, docs []object) func(from, to string) *explain.Answer {
 		if !ok {
 			t.Fatalf("there is no %s", from)
 		}
-		a, err := explain.OfRequest(s, explain.Request{To: to}, explain.World{Tables: tables, Proxies: far})
+		a, err := explain.OfRequest(s, explain.Request{To: to}, explain.World{Tables: tables, Proxies: far, Egress: func(name string) (*ir.Proxy, bool) {
+			in, is := view.Egress(tables, []*view.Mesh{v}, name, view.Metadata{}, v.Settings())
+			if !is {
+				return nil, false
+			}
+			return build.Egress(in), true
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}

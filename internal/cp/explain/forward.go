@@ -67,12 +67,15 @@ func tlsText(t *ir.ClientTLS) string {
 
 // serversOf asks the proxies at the endpoints.
 func serversOf(s Subject, c *ir.Cluster, endpoints []ir.Endpoint, w World) ([]Server, error) {
-	if c.Destination.External || c.Destination.Mesh != s.Proxy.ID.Mesh {
-		return nil, nil
-	}
 	where := map[at]bool{}
 	for _, e := range endpoints {
 		where[at{e.Address, e.Port}] = true
+	}
+	if c.Destination.External {
+		return egressesOf(s, c, where, w), nil
+	}
+	if c.Destination.Mesh != s.Proxy.ID.Mesh {
+		return nil, nil
 	}
 	selects := selector(c, w.Tables)
 	var out []Server
@@ -97,6 +100,73 @@ func serversOf(s Subject, c *ir.Cluster, endpoints []ir.Endpoint, w World) ([]Se
 		}
 	}
 	return out, nil
+}
+
+// egressesOf asks the egresses at the endpoints; clients tell them by SNI where they
+// want to go.
+func egressesOf(client Subject, c *ir.Cluster, where map[at]bool, w World) []Server {
+	if w.Egress == nil || c.TLS == nil || !c.TLS.MeshIdentity {
+		return nil
+	}
+	var out []Server
+	for _, row := range w.Tables.Table(kinds.ZoneEgress, "").Rows() {
+		n := model.Spec[kinds.ZoneEgressSpec](row.Object).Networking
+		if n == nil || !where[at{n.Address, n.Port}] || len(out) == maxServers {
+			continue
+		}
+		far, is := w.Egress(row.Meta.Name)
+		if !is {
+			continue
+		}
+		v := Server{Proxy: row.Meta.Name, Port: n.Port, TLS: string(ir.TLSStrict), Policies: []policy.Verdict{}, Egress: true, Why: "it leads to no such service"}
+		for _, chain := range far.Passage.Chains {
+			if slices.Contains(chain.ServerNames, c.TLS.SNI) {
+				v.Allowed, v.Why = letOut(client.Proxy, c.Destination, chain.In)
+				v.LeadsTo = behind(far, chain)
+			}
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// letOut tells whether an egress lets a client use a service.
+func letOut(client *ir.Proxy, d ir.Destination, in *ir.Inbound) (bool, string) {
+	if d.Kind == kinds.MeshExternalService.Name {
+		if len(in.Access.Allow) == 0 {
+			return false, "the Mesh closes all MeshExternalServices (routing.defaultForbidMeshExternalServiceAccess)"
+		}
+		return true, "members of the mesh may use all MeshExternalServices"
+	}
+	by := ""
+	if n := len(in.Access.Origins); n > 0 {
+		by = in.Access.Origins[n-1].Kind + " " + in.Access.Origins[n-1].Name
+	}
+	allowed, why := admitted(client, in, by)
+	if !allowed && len(in.Access.Origins) == 0 {
+		why = "no permission is about this service, and without one the egress lets nobody use it; write a MeshTrafficPermission that selects its tags"
+	}
+	return allowed, why
+}
+
+// behind returns where a chain of an egress leads.
+func behind(far *ir.Proxy, chain *ir.Chain) []Endpoint {
+	var splits []ir.Split
+	if chain.In.HTTP != nil {
+		splits = chain.In.HTTP.Routes[0].Splits
+	} else {
+		splits = chain.In.TCP.Splits
+	}
+	var out []Endpoint
+	for _, c := range far.Clusters {
+		if c.Name != splits[0].Cluster {
+			continue
+		}
+		for _, e := range c.Static {
+			out = append(out, Endpoint{e.Address, e.Port, e.Zone, e.SubZone, e.Priority, e.Weight})
+		}
+	}
+	return out
 }
 
 // serverOf says what the proxy at an inbound does with the client's traffic.

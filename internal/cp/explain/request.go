@@ -75,7 +75,7 @@ type Cluster struct {
 	// LeftOut are ports that would be endpoints, but are not used.
 	LeftOut []LeftOut `json:"leftOut,omitempty"`
 	// Servers say what those at the endpoints do with the request, as far as they
-	// are proxies of this mesh; of many only some are asked.
+	// are proxies of this mesh or egresses; of many only some are asked.
 	Servers []Server `json:"servers,omitempty"`
 }
 
@@ -106,6 +106,10 @@ type Server struct {
 	Why      string           `json:"why"`
 	Policies []policy.Verdict `json:"policies"`
 	Older    []Named          `json:"older,omitempty"`
+	// Egress tells that it is the zone's egress, which sends what it accepts on to
+	// LeadsTo, outside of the mesh.
+	Egress  bool       `json:"egress,omitempty"`
+	LeadsTo []Endpoint `json:"leadsTo,omitempty"`
 }
 
 // World is where the far ends of requests are looked up.
@@ -114,6 +118,9 @@ type World struct {
 	// Proxies finds the proxies at endpoints. It returns false for names that are
 	// no proxies of the mesh.
 	Proxies func(name string) (Subject, bool, error)
+	// Egress describes an egress of the zone as far as the mesh is concerned; nil =
+	// they are not known. It returns false for names of none.
+	Egress func(name string) (*ir.Proxy, bool)
 }
 
 // maxServers bounds how many proxies of a cluster are asked.

@@ -86,6 +86,8 @@ func (c *check) object(o *model.Object) {
 		a.multiZone(spec)
 	case *kinds.MeshExternalServiceSpec:
 		a.external()
+	case *kinds.ExternalServiceSpec:
+		a.outside(spec)
 	default:
 		if slices.Contains(legacy.Kinds(), o.Kind) {
 			a.older()
@@ -168,6 +170,16 @@ func (a at) external() {
 		a.add(Warning, ruleNeedsEgress, nil, "start a zone egress",
 			"cannot be reached: traffic to it takes the zone egress, and there is none")
 	}
+}
+
+// outside: in a mesh that sends what leaves it through its egress there must be one.
+func (a at) outside(spec *kinds.ExternalServiceSpec) {
+	facts := a.c.View.Facts()
+	if !facts.MTLS || !facts.ZoneEgress || !a.c.known() || a.c.Tables.Table(kinds.ZoneEgress, "").Len() > 0 {
+		return
+	}
+	a.add(Warning, ruleNeedsEgress, nil, "start a zone egress, or set routing.zoneEgress to false in the Mesh",
+		"service %s cannot be reached: the Mesh sends what leaves it through the zone egress, and there is none", spec.Service())
 }
 
 // hostnames tells which names a service did not get, as its status says.

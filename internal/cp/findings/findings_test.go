@@ -172,6 +172,12 @@ var cases = []struct {
 {type: MeshService, mesh: default, name: own, spec: {selector: {dataplaneRef: {}}, ports: [{port: 80, targetPort: 80, appProtocol: http}]}}`},
 	{name: "generators that give one name to two services", want: []string{"warning hostname-collision db ", "warning hostname-collision web "}, docs: `
 {type: HostnameGenerator, name: same, spec: {selector: {meshService: {}}, template: "same.test"}}`},
+	{name: "outside without an egress", alone: true, want: []string{"warning needs-egress out "}, docs: `
+{type: Dataplane, mesh: default, name: web-1, networking: {address: 10.0.0.1, inbound: [{port: 80, tags: {kuma.io/service: web}}]}}
+---
+{type: Mesh, name: default, routing: {zoneEgress: true}, mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}}
+---
+{type: ExternalService, mesh: default, name: out, tags: {kuma.io/service: out, kuma.io/protocol: http}, networking: {address: "192.0.2.1:443"}}`},
 	{name: "secrets that do not exist", want: []string{"warning missing-secret out networking.tls.caCert.secret"}, docs: `
 {type: ExternalService, mesh: default, name: out, tags: {kuma.io/service: out, kuma.io/protocol: http}, networking: {address: "192.0.2.1:443", tls: {enabled: true, caCert: {secret: gone}}}}`},
 	{name: "an outbound to nobody", want: []string{`warning unknown-reference lonely networking.outbound[0].tags["kuma.io/service"]`}, docs: `

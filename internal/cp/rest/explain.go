@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"strings"
 
+	"weft/internal/cp/build"
 	"weft/internal/cp/explain"
 	"weft/internal/cp/preview"
 	"weft/internal/cp/view"
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
@@ -70,7 +72,7 @@ func (s *Server) explainRequest(c *call) (*reply, error) {
 		}
 		return subject(p), true, nil
 	}
-	a, err := explain.OfRequest(subject(p), q, explain.World{Tables: t, Proxies: far})
+	a, err := explain.OfRequest(subject(p), q, explain.World{Tables: t, Proxies: far, Egress: s.egress(t, key.Mesh)})
 	var bad *explain.TargetError
 	if errors.As(err, &bad) {
 		return nil, badRequest("%v", bad)
@@ -79,6 +81,18 @@ func (s *Server) explainRequest(c *call) (*reply, error) {
 		return nil, err
 	}
 	return ok(a), nil
+}
+
+// egress describes egresses of this zone as far as a mesh is concerned.
+func (s *Server) egress(t model.Tables, mesh string) func(name string) (*ir.Proxy, bool) {
+	return func(name string) (*ir.Proxy, bool) {
+		v := s.Engine.View(t, mesh)
+		in, is := view.Egress(t, []*view.Mesh{v}, name, s.metadata(kinds.ZoneEgress.Key("", name)), v.Settings())
+		if !is {
+			return nil, false
+		}
+		return build.Egress(in), true
+	}
 }
 
 func subject(p *preview.Preview) explain.Subject {

@@ -71,6 +71,9 @@ func NewMesh(name string, s Settings) *Mesh {
 // Name returns the name of the mesh.
 func (m *Mesh) Name() string { return m.name }
 
+// Settings returns what the view was made with.
+func (m *Mesh) Settings() *Settings { return &m.cp }
+
 // Exists tells whether there is a Mesh object.
 func (m *Mesh) Exists() bool { return m.exists }
 
