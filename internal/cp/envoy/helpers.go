@@ -35,13 +35,18 @@ func addDNS(l *list, p *ir.Proxy) error {
 	}
 	table := &dnstable.DnsTable{}
 	for _, d := range p.DNS.Domains {
-		table.VirtualDomains = append(table.VirtualDomains, &dnstable.DnsTable_DnsVirtualDomain{
+		v := &dnstable.DnsTable_DnsVirtualDomain{
 			Name:      d.Name,
 			AnswerTtl: durationpb.New(dnsTTL),
 			Endpoint: &dnstable.DnsTable_DnsEndpoint{EndpointConfig: &dnstable.DnsTable_DnsEndpoint_AddressList{
 				AddressList: &dnstable.DnsTable_AddressList{Address: d.Addresses},
 			}},
-		})
+		}
+		// A service may be called "a:b", which Envoy takes for no name; one proxy
+		// must not cost all others their configuration by what it calls itself.
+		if v.Validate() == nil {
+			table.VirtualDomains = append(table.VirtualDomains, v)
+		}
 	}
 	f, err := listenerFilter("envoy.filters.udp.dns_filter", &dnsfilter.DnsFilterConfig{
 		StatPrefix: statName(DNSListener),

@@ -125,6 +125,10 @@ func setUpstreamTLS(out *cluster.Cluster, t *ir.ClientTLS) error {
 	return nil
 }
 
+// maxSNI is how long a server name may be in TLS. Ours hold the tags of a service,
+// which are of any length.
+const maxSNI = 255
+
 func upstreamSocket(t *ir.ClientTLS, sni string, ext *ir.ExternalTLS) (*core.TransportSocket, error) {
 	if ext != nil {
 		return socketOf(externalContext(ext))
@@ -138,6 +142,9 @@ func upstreamSocket(t *ir.ClientTLS, sni string, ext *ir.ExternalTLS) (*core.Tra
 	}
 	common := meshContext(t.IdentityMesh, CASecret(t.Mesh), sans, clientParams(t.TLSParams))
 	common.AlpnProtocols = t.ALPN
+	if len(sni) > maxSNI {
+		sni = "" // sidecars do without it; other zones cannot be reached under such a name
+	}
 	return socketOf(&tls.UpstreamTlsContext{Sni: sni, CommonTlsContext: common})
 }
 
