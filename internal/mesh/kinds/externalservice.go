@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -18,6 +19,7 @@ var ExternalService = &model.Kind{
 	Feeds:    model.FeedsLabels | model.FeedsSpec,
 	New:      func() any { return new(ExternalServiceSpec) },
 	Validate: validateExternalService,
+	Warn:     warnExternalService,
 	Columns: []model.Column{
 		{Title: "TAGS", Value: func(o *model.Object) string { return TagsString(model.Spec[ExternalServiceSpec](o).Tags) }},
 		{Title: "ADDRESS", Value: func(o *model.Object) string { return model.Spec[ExternalServiceSpec](o).Address() }},
@@ -133,14 +135,36 @@ func (n *ExternalServiceNetworking) validate(v *model.Violations) {
 	if n.TLS.ServerName != nil && *n.TLS.ServerName == "" {
 		at.At("serverName").Add("must not be empty; leave it out to use the host of the address")
 	}
-	for _, s := range []struct {
-		name string
-		src  *DataSource
-	}{{"caCert", n.TLS.CaCert}, {"clientCert", n.TLS.ClientCert}, {"clientKey", n.TLS.ClientKey}} {
-		if s.src != nil {
-			s.src.Check(at.At(s.name))
+	for _, s := range n.TLS.sources() {
+		if s.from != nil {
+			s.from.Check(at.At(s.name))
 		}
 	}
+}
+
+type namedSource struct {
+	name string
+	from *DataSource
+}
+
+func (t *ExternalServiceTLS) sources() []namedSource {
+	return []namedSource{{"caCert", t.CaCert}, {"clientCert", t.ClientCert}, {"clientKey", t.ClientKey}}
+}
+
+// warnExternalService tells of files: whoever may write the object could read any
+// file of a control plane's machine through it, so they are not used.
+func warnExternalService(o *model.Object) []string {
+	n := model.Spec[ExternalServiceSpec](o).Networking
+	if n == nil || n.TLS == nil {
+		return nil
+	}
+	var out []string
+	for _, s := range n.TLS.sources() {
+		if s.from != nil && s.from.File != nil {
+			out = append(out, fmt.Sprintf("networking.tls.%s.file: files of the control plane are not used here, and without it the service cannot be reached; put the data into a Secret of the mesh and name that", s.name))
+		}
+	}
+	return out
 }
 
 // checkHostPort adds one violation for each part that is wrong; of an address

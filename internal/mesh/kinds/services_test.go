@@ -247,6 +247,19 @@ func TestMeshExternalServiceServerName(t *testing.T) {
 	}
 }
 
+func TestExternalServiceWarnsOfFiles(t *testing.T) {
+	for fields, want := range map[string]string{
+		`"tls":{"enabled":true,"caCert":{"secret":"s"}}`: "",
+		`"tls":{"enabled":true,"caCert":{"file":"/f"}}`:  "networking.tls.caCert.file",
+		`"disableHostDNSEntry":true`:                     "",
+	} {
+		_, o := decoded[ExternalServiceSpec](t, ExternalService, `"tags":{"kuma.io/service":"s"},"networking":{"address":"a.b:1",`+fields+`}`)
+		if w := strings.Join(ExternalService.Warn(o), ""); !strings.HasPrefix(w, want) || (w == "") != (want == "") {
+			t.Errorf("%s: %q", fields, w)
+		}
+	}
+}
+
 func TestExternalServiceAddress(t *testing.T) {
 	const tags = `"tags":{"kuma.io/service":"bank"}`
 	checkRefusals(t, ExternalService, []refusal{
