@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -32,6 +33,10 @@ func outOfBounds(r *http.Request) string {
 		return "the path has bytes that are no text"
 	case strings.Count(r.URL.RawQuery, "&") >= maxParams:
 		return fmt.Sprintf("the query has more than %d parameters", maxParams)
+	}
+	// Parameters that cannot be read would be left out, and a filter not noticed.
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return fmt.Sprintf("the query cannot be read: %v; write ; as %%3B and %% as %%25", err)
 	}
 	return ""
 }

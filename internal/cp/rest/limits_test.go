@@ -28,6 +28,9 @@ func TestLimits(t *testing.T) {
 		{"a long path", http.MethodGet, w.url + "/meshes/" + strings.Repeat("x", 5000), "", 400},
 		{"a path that is no text", http.MethodGet, w.url + "/meshes/%ff%fe", "", 400},
 		{"a path with a NUL", http.MethodGet, w.url + "/meshes/a%00b", "", 400},
+		{"a filter that cannot be read", http.MethodGet, w.url + "/meshes?name=a;size=1", "", 400},
+		{"a parameter that cannot be read", http.MethodGet, w.url + "/meshes?name=%zz", "", 400},
+		{"a parameter of odd bytes", http.MethodGet, w.url + "/meshes?name=%ff", "", 200},
 		{"many parameters", http.MethodGet, w.url + "/meshes?a=1" + strings.Repeat("&tag=a:b", 200), "", 400},
 		{"a name that cannot be", http.MethodGet, w.url + "/meshes/..%2f..%2fetc", "", 307},
 	} {
