@@ -77,6 +77,9 @@ func (s *Server) get(k *model.Kind) handler {
 		if err != nil {
 			return nil, fmt.Errorf("get %s: %w", k.Name, err)
 		}
+		if o, err = s.visible(c.user, o); err != nil {
+			return nil, err
+		}
 		return s.present(c.URL.Query(), o)
 	}
 }
@@ -102,6 +105,9 @@ func (s *Server) put(k *model.Kind) handler {
 			return nil, err
 		}
 		if err := s.Access.Write(c.user, k); err != nil {
+			return nil, err
+		}
+		if err := checkPlaceholders(d.object); err != nil {
 			return nil, err
 		}
 		for range putAttempts {

@@ -33,7 +33,18 @@ func (s *Server) list(k *model.Kind) handler {
 		if err != nil {
 			return nil, err
 		}
-		return paged(c, len(objs), func(i int) any { return objs[i] })
+		var hidden error
+		rep, err := paged(c, len(objs), func(i int) any {
+			o, err := s.visible(c.user, objs[i])
+			if err != nil {
+				hidden = err
+			}
+			return o
+		})
+		if hidden != nil {
+			return nil, hidden
+		}
+		return rep, err
 	}
 }
 
