@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ const (
 type backends struct {
 	b    *builder
 	own  map[*ir.Outbound]*view.Outbound
-	used map[string]bool // clusters that the proxy has
+	used map[string]target // clusters that the proxy has
 	// byKey are the destinations of the outbounds.
 	byKey map[ir.DestKey]*view.Destination
 }
@@ -33,7 +34,7 @@ type backends struct {
 func newBackends(b *builder) *backends {
 	x := &backends{
 		b: b, own: make(map[*ir.Outbound]*view.Outbound, len(b.p.Outbounds)),
-		used:  make(map[string]bool, len(b.p.Outbounds)),
+		used:  make(map[string]target, len(b.p.Outbounds)),
 		byKey: make(map[ir.DestKey]*view.Destination, len(b.p.Outbounds)),
 	}
 	for i, o := range b.p.Outbounds {
@@ -97,14 +98,25 @@ func keyOf(d ir.Destination) ir.DestKey {
 	return ir.DestKey{Kind: d.Kind, Mesh: d.Mesh, Name: d.Name, Section: d.Section}
 }
 
+// target is what a cluster leads to.
+type target struct {
+	key    ir.DestKey
+	subset string
+}
+
 // Use returns the name of the cluster for a backend and makes sure that the
 // proxy has it.
 func (x *backends) Use(be policy.Backend) string {
+	to := target{keyOf(be.Destination), subset(restricting(be.Tags))}
 	name := clusterName(be)
-	if x.used[name] {
+	byTag := shortNames[be.Destination.Kind] == "" // else its name is made here
+	if has, taken := x.used[name]; taken && has != to || byTag && reserved(name) {
+		name = to.apart(name)
+	}
+	if _, done := x.used[name]; done {
 		return name
 	}
-	x.used[name] = true
+	x.used[name] = to
 	d := x.byKey[keyOf(be.Destination)]
 	if d == nil { // made by Own or Resolve only
 		panic(fmt.Sprintf("build: backend %v was not resolved here", be.Destination))
@@ -133,6 +145,28 @@ func clusterName(be policy.Backend) string {
 		h.Write([]byte(k + tags[k]))
 	}
 	return name + "-" + hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// apart returns a name that only this target has: no service can have a tilde in
+// its name.
+func (t target) apart(name string) string {
+	h := sha256.Sum256([]byte(strings.Join([]string{t.key.Kind, t.key.Mesh, t.key.Name, t.key.Section, t.subset}, "\x00")))
+	return name + "~" + hex.EncodeToString(h[:8])
+}
+
+// Names of clusters that are not services. Whoever starts a proxy chooses the name
+// of its service: were it that of such a cluster of others, it would get their
+// traffic.
+var (
+	ownClusters        = []string{"ads_cluster", "access_log_sink", "direct_access"}
+	ownClusterPrefixes = []string{"localhost:", "inbound:", "outbound:", "kuma:", "_kuma:", "tracing:", "meshtrace:", "meshaccesslog:"}
+	resourceCluster    = regexp.MustCompile(`_(msvc|extsvc|mzsvc)_[0-9]+$`)
+)
+
+// reserved tells whether a service may not have a cluster of that name.
+func reserved(name string) bool {
+	return slices.Contains(ownClusters, name) || resourceCluster.MatchString(name) ||
+		slices.ContainsFunc(ownClusterPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 // shortNames of resources in names of clusters.

@@ -1,6 +1,8 @@
 package build_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -214,4 +216,52 @@ func TestMutualTLS(t *testing.T) {
 // TestEmptyNetworking must not panic: the gate refuses it, older stores may hold it.
 func TestEmptyNetworking(t *testing.T) {
 	proxy(t, view.Metadata{AdminPort: 9901, DNSPort: 15053}, mesh, `{"type": "Dataplane", "mesh": "m", "name": "dp"}`)
+}
+
+// Whatever a service is called, it gets no traffic that is not for it.
+func TestNoServiceTakesAnothersCluster(t *testing.T) {
+	stolen := []string{
+		"localhost:8080", "inbound:passthrough:ipv4", "outbound:passthrough:ipv4", "direct_access", "ads_cluster", "access_log_sink",
+		"kuma:envoy:admin", "kuma:readiness", "kuma:metrics:hijacker", "_kuma:metrics:hijacker", "m_ms___msvc_80",
+		"web-91642e14b96057cb", // what version 1 of web is called
+	}
+	docs := []string{mesh, `{"type": "MeshService", "mesh": "m", "name": "ms", "spec": {"selector": {"dataplaneTags": {"kuma.io/service": "web"}}, "ports": [{"port": 80}]}}`}
+	outbounds := []string{`{"port": 1, "tags": {"kuma.io/service": "web", "version": "1"}}`, `{"port": 2, "backendRef": {"kind": "MeshService", "name": "ms", "port": 80}}`}
+	for i, s := range append(stolen, "web") {
+		docs = append(docs, fmt.Sprintf(`{"type": "Dataplane", "mesh": "m", "name": "p%d", "networking": {"address": "10.0.1.%d", "inbound": [{"port": 80, "tags": {"kuma.io/service": %q}}]}}`, i, i+1, s))
+		outbounds = append(outbounds, fmt.Sprintf(`{"port": %d, "tags": {"kuma.io/service": %q}}`, 10+i, s))
+	}
+	for range 2 { // in either order
+		slices.Reverse(outbounds)
+		dp := dataplane(`"inbound": [{"port": 80, "servicePort": 8080, "tags": {"kuma.io/service": "dp"}}], "outbound": [` + strings.Join(outbounds, ",") + `]`)
+		p := proxy(t, view.Metadata{}, append(docs, dp)...)
+		names := map[string]bool{}
+		for _, s := range stolen {
+			names[s] = true
+		}
+		if p.Inbounds[0].Local.Name != "localhost:8080" {
+			t.Errorf("the own workload is behind %s", p.Inbounds[0].Local.Name)
+		}
+		seen := map[string]bool{}
+		for _, c := range p.Clusters {
+			if seen[c.Name] {
+				t.Errorf("two clusters are called %s", c.Name)
+			}
+			seen[c.Name] = true
+			d := c.Endpoints.Dest
+			if names[c.Name] && d.Name != "ms" && c.Endpoints.Subset == "" && c.Name != "web-91642e14b96057cb" {
+				t.Errorf("the service %s has the cluster %s", d.Name, c.Name)
+			}
+		}
+		for _, o := range p.Outbounds {
+			i := slices.IndexFunc(p.Clusters, func(c *ir.Cluster) bool { return c.Name == o.TCP.Splits[0].Cluster })
+			if i < 0 {
+				t.Fatalf("outbound %d leads nowhere", o.Port)
+			}
+			ref := p.Clusters[i].Endpoints
+			if ref.Dest.Name != o.Destination.Name || ref.Dest.Kind != o.Destination.Kind || (ref.Subset != "") != (o.Port == 1) {
+				t.Errorf("outbound %d to %s leads to %+v", o.Port, o.Destination.Name, ref)
+			}
+		}
+	}
 }
