@@ -84,8 +84,12 @@ func not(p *rbacconfig.Principal) *rbacconfig.Principal {
 }
 
 func identity(m ir.IdentityMatch) *rbacconfig.Principal {
+	name := exact(m.URI)
+	if m.Prefix {
+		name = prefix(m.URI)
+	}
 	p := &rbacconfig.Principal{Identifier: &rbacconfig.Principal_Authenticated_{
-		Authenticated: &rbacconfig.Principal_Authenticated{PrincipalName: exact(m.URI)},
+		Authenticated: &rbacconfig.Principal_Authenticated{PrincipalName: name},
 	}}
 	if m.Not {
 		return not(p)

@@ -258,7 +258,7 @@ func redirectText(r *ir.Redirect) string {
 func holds(p ir.Principal, names []string) bool {
 	all := func(ms []ir.IdentityMatch) bool {
 		for _, m := range ms {
-			if slices.Contains(names, m.URI) == m.Not {
+			if m.Among(names) == m.Not {
 				return false
 			}
 		}

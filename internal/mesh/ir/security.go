@@ -1,5 +1,10 @@
 package ir
 
+import (
+	"slices"
+	"strings"
+)
+
 // Identity is what the proxy proves itself with.
 type Identity struct {
 	Mesh string
@@ -106,5 +111,14 @@ type Principal struct {
 // IdentityMatch is one URI in the client's certificate.
 type IdentityMatch struct {
 	URI string
-	Not bool
+	// Prefix: any URI that begins so.
+	Prefix bool
+	Not    bool
+}
+
+// Among tells whether one of the URIs is meant, whatever Not says.
+func (m IdentityMatch) Among(uris []string) bool {
+	return slices.ContainsFunc(uris, func(u string) bool {
+		return u == m.URI || m.Prefix && strings.HasPrefix(u, m.URI)
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"weft/internal/mesh/kinds"
 )
 
 // Exclude returns the sets of tags that take clients away from item i: those of
@@ -31,10 +33,11 @@ func Exclude[C any](items []ClientItem[C], i int, beats func(c *C) bool) (except
 	return except, false
 }
 
-// containsAll tells whether tags have all wanted pairs.
+// containsAll tells whether tags have all wanted pairs; the value "*" stands for
+// any.
 func containsAll(tags, want map[string]string) bool {
 	for k, v := range want {
-		if w, ok := tags[k]; !ok || w != v {
+		if w, ok := tags[k]; !ok || v != kinds.MatchAll && w != v {
 			return false
 		}
 	}

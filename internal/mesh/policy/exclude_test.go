@@ -15,7 +15,7 @@ func TestExclude(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	keys, values := []string{"service", "zone", "version"}, []string{"1", "2", "3"}
-	randomTags := func(most int) map[string]string {
+	randomTags := func(most int, values []string) map[string]string {
 		m := map[string]string{}
 		for range r.IntN(most + 1) {
 			m[keys[r.IntN(len(keys))]] = values[r.IntN(len(values))]
@@ -26,10 +26,10 @@ func TestExclude(t *testing.T) {
 		var items []ClientItem[bool]
 		for range 1 + r.IntN(6) {
 			allow := r.IntN(2) == 0
-			items = append(items, ClientItem[bool]{Tags: randomTags(2), Conf: &allow})
+			items = append(items, ClientItem[bool]{Tags: randomTags(2, append(values, "*")), Conf: &allow})
 		}
 		for range 20 {
-			client := randomTags(6)
+			client := randomTags(6, values)
 			want := false
 			for _, it := range items {
 				if containsAll(client, it.Tags) {

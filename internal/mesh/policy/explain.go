@@ -115,7 +115,7 @@ type ClientGroup struct {
 func (c *ClientVerdicts) For(tags map[string][]string) (Verdict, bool) {
 	var refs []ref
 	for _, it := range c.items {
-		if hasAll(tags, it.tags) {
+		if hasAllOf(tags, it.tags) {
 			refs = append(refs, it.ref)
 		}
 	}
@@ -123,15 +123,6 @@ func (c *ClientVerdicts) For(tags map[string][]string) (Verdict, bool) {
 		return Verdict{}, false
 	}
 	return Verdict{Kind: c.Kind, Unused: c.Unused, Values: attribute(c.p, refs, false)}, true
-}
-
-func hasAll(tags map[string][]string, want map[string]string) bool {
-	for k, v := range want {
-		if !slices.Contains(tags[k], v) && (v != "*" || len(tags[k]) == 0) {
-			return false
-		}
-	}
-	return true
 }
 
 // Explain tells why the policies that were applied to p set there what they set.

@@ -98,10 +98,10 @@ func (c *compiled) mayApply(to map[string]string, zone string) (applies, surely 
 	return true, surely
 }
 
-// hasAllOf tells whether a client has each of the tags.
+// hasAllOf tells whether a client has each of the tags; "*" stands for any value.
 func hasAllOf(client kinds.MultiTags, tags subset) bool {
 	for k, v := range tags {
-		if !slices.Contains(client[k], v) {
+		if !slices.Contains(client[k], v) && (v != kinds.MatchAll || len(client[k]) == 0) {
 			return false
 		}
 	}

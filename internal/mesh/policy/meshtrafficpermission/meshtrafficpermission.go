@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"weft/internal/mesh/ir"
+	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
 )
@@ -122,15 +123,20 @@ func add(to *[]ir.Principal, items []policy.ClientItem[Conf], i int, mesh string
 	}
 }
 
-// identities returns what the certificates of clients with these tags say.
+// identities returns what the certificates of clients with these tags say. The
+// value "*" stands for any.
 func identities(mesh string, tags map[string]string) []ir.IdentityMatch {
 	var out []ir.IdentityMatch
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
-		uri := "kuma://" + k + "/" + tags[k]
+		uri := "kuma://" + k + "/"
 		if k == model.TagService {
-			uri = "spiffe://" + mesh + "/" + tags[k]
+			uri = "spiffe://" + mesh + "/"
 		}
-		out = append(out, ir.IdentityMatch{URI: uri})
+		if v := tags[k]; v == kinds.MatchAll {
+			out = append(out, ir.IdentityMatch{URI: uri, Prefix: true})
+		} else {
+			out = append(out, ir.IdentityMatch{URI: uri + v})
+		}
 	}
 	return out
 }

@@ -46,6 +46,11 @@ func TestClients(t *testing.T) {
 			[]policy.ClientItem[Conf]{item(Allow), item(Deny, model.TagService, "web", "version", "v2")},
 			[]ir.Principal{{Except: [][]ir.IdentityMatch{{is(web), is(v2)}}}}, nil,
 		},
+		"all but a service with any version": {
+			[]policy.ClientItem[Conf]{item(Allow), item(Deny, model.TagService, "web", "version", "*")},
+			[]ir.Principal{{Except: [][]ir.IdentityMatch{{is(web), {URI: "kuma://version/", Prefix: true}}}}}, nil,
+		},
+		"a version, and any": {[]policy.ClientItem[Conf]{item(Allow, "version", "v2"), item(Deny, "version", "*")}, nil, nil},
 		"counted only": {[]policy.ClientItem[Conf]{item(AllowWithShadowDeny)}, []ir.Principal{{}}, []ir.Principal{{}}},
 		"counted, one service not": {
 			[]policy.ClientItem[Conf]{item(AllowWithShadowDeny), item(Allow, model.TagService, "web")},
