@@ -62,18 +62,23 @@ func (lb *LoadBalancer) balancer() *ir.Balancer {
 }
 
 // requests says what consistent hashing looks at.
-func requests(c *Conf, r *ir.Route, _ *ir.Outbound, x *policy.Context) {
-	if c.LoadBalancer == nil || r.Redirect != nil || r.Respond != nil {
+func requests(c *Conf, r *ir.Route, o *ir.Outbound, x *policy.Context) {
+	if r.Redirect != nil || r.Respond != nil {
 		x.Ignore()
 		return
 	}
 	for _, h := range c.LoadBalancer.hashPolicies() {
 		r.HashPolicies = append(r.HashPolicies, h.policy())
 	}
+	if len(r.HashPolicies) == 0 || x.BehindEgress(o.Destination) {
+		x.Ignore() // nobody hashes
+	}
 }
 
+// hashPolicies returns what consistent hashing looks at; lb may be nil.
 func (lb *LoadBalancer) hashPolicies() []HashPolicy {
 	switch {
+	case lb == nil:
 	case lb.Type == ringHash && lb.RingHash != nil:
 		return lb.RingHash.HashPolicies
 	case lb.Type == maglev && lb.Maglev != nil:

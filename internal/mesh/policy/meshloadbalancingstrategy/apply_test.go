@@ -129,7 +129,7 @@ func TestBalancer(t *testing.T) {
 		t.Errorf("a ring below the least default (-want +got):\n%s", d)
 	}
 	r := &ir.Route{}
-	requests(conf(t, `{"loadBalancer":{"type":"Maglev","maglev":{"hashPolicies":[{"type":"SourceIP","connection":{}},{"type":"Header","header":{"name":"x"},"terminal":true}]}}}`), r, nil, &policy.Context{})
+	requests(conf(t, `{"loadBalancer":{"type":"Maglev","maglev":{"hashPolicies":[{"type":"SourceIP","connection":{}},{"type":"Header","header":{"name":"x"},"terminal":true}]}}}`), r, &ir.Outbound{}, &policy.Context{})
 	want := []ir.HashPolicy{{Type: "Connection", SourceIP: true}, {Type: "Header", Name: "x", Terminal: true}}
 	if d := cmp.Diff(want, r.HashPolicies); d != "" {
 		t.Errorf("hash policies (-want +got):\n%s", d)
