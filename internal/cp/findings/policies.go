@@ -146,12 +146,8 @@ func (a at) protocols(p *policy.Policy, sel selection) {
 		if len(have) == 0 || slices.ContainsFunc(s.Protocols, func(x ir.Protocol) bool { return have[x] }) {
 			continue
 		}
-		effect := "has no effect"
-		if s.Taken {
-			effect = "connections are taken for HTTP"
-		}
 		a.add(Warning, ruleProtocol, s.Path, "set the protocol of the port (kuma.io/protocol, appProtocol), or remove this part",
-			"%s: it is for %s, and %s %s", effect, names(s.Protocols), what, names(sortedProtocols(have)))
+			"has no effect: it is for %s, and %s %s", names(s.Protocols), what, names(sortedProtocols(have)))
 	}
 }
 

@@ -135,9 +135,8 @@ type Def[C any] struct {
 
 	// Backends returns the backends that a conf names.
 	Backends func(c *C) []PlacedBackend
-	// Takes are the protocols for one of which the kind takes all traffic that it
-	// acts on, whatever is spoken.
-	Takes []ir.Protocol
+	// Protocols are those with which the kind has an effect; nil = Fits tells.
+	Protocols []ir.Protocol
 	// OnlyMTLS: the kind has an effect only in meshes with mutual TLS.
 	OnlyMTLS bool
 }
@@ -184,7 +183,7 @@ type Policy struct {
 	patches     func(c any) []PlacedPatch
 	permits     func(c any) bool
 	backends    func(c any) []PlacedBackend
-	takes       []ir.Protocol
+	protocols   []ir.Protocol
 	none        any // a nil *C
 	hooks       hooks
 }
@@ -230,7 +229,7 @@ func Define[C any](d Def[C]) *Policy {
 	k := d.Kind
 	p := &Policy{
 		Kind: &k, Targets: d.Targets, OnlyMTLS: d.OnlyMTLS, lists: d.Lists,
-		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, atEgress: d.AtEgress, inline: d.Inline, fits: d.Fits, takes: d.Takes,
+		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, atEgress: d.AtEgress, inline: d.Inline, fits: d.Fits, protocols: d.Protocols,
 		parts: func(spec any) parts { return erase(d.Parts(spec)) },
 		merge: d.eraseMerge(), none: (*C)(nil), hooks: d.eraseHooks(),
 	}

@@ -53,21 +53,19 @@ type Spoken struct {
 	Ref *TargetRef
 	// Protocols are those with which a value of the conf counts.
 	Protocols []ir.Protocol
-	// Taken: traffic of other protocols is taken for one of them, and breaks.
-	Taken bool
 }
 
 // Spoken returns the confs of a policy object of which no value counts with some
 // protocols.
 func (p *Policy) Spoken(o *model.Object) []Spoken {
-	if p.fits == nil && p.takes == nil {
+	if p.fits == nil && p.protocols == nil {
 		return nil
 	}
 	var out []Spoken
 	ps := p.parts(o.Spec)
 	take := func(list List, items []item) {
 		for i := range items {
-			s := Spoken{Path: []any{"spec", string(list), i}, Protocols: p.takes, Taken: p.takes != nil}
+			s := Spoken{Path: []any{"spec", string(list), i}, Protocols: p.protocols}
 			if p.fits != nil {
 				s.Protocols = p.counts(items[i].conf)
 			}

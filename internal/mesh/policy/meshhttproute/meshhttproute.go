@@ -202,14 +202,14 @@ var Policy = policy.Define(policy.Def[Conf]{
 		}
 		return p
 	},
-	Lists:    []policy.List{policy.ListTo},
-	Inline:   true,
-	Validate: validate,
-	Merge:    merge,
-	Absent:   true,
-	Shape:    shape,
-	Backends: backendsOf,
-	Takes:    ir.HTTPProtocols(),
+	Lists:     []policy.List{policy.ListTo},
+	Inline:    true,
+	Validate:  validate,
+	Merge:     merge,
+	Absent:    true,
+	Shape:     shape,
+	Backends:  backendsOf,
+	Protocols: ir.HTTPProtocols(),
 })
 
 // backendsOf returns where the rules send requests and copies.

@@ -137,6 +137,7 @@ func shape(c *Conf, o *ir.Outbound, x *policy.Context) {
 		return
 	}
 	o.HTTP = nil
+	delete(o.Origins, policy.RefMeshHTTPRoute) // which has no effect then
 	o.TCP = &ir.TCP{Splits: splits}
 	o.Kafka = o.Protocol == ir.ProtocolKafka
 }

@@ -59,7 +59,7 @@ func TestShape(t *testing.T) {
 			if d := cmp.Diff(c.want, o.TCP); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
-			if c.want != nil && o.HTTP != nil {
+			if c.want != nil && (o.HTTP != nil || len(o.Origins) > 0) {
 				t.Error("requests and connections are both routed")
 			}
 		})
