@@ -20,6 +20,10 @@ func TestPolicyExtremes(t *testing.T) {
 			{"type":"Domain","value":"A.example","protocol":"tls","port":443},{"type":"Domain","value":"a.Example","protocol":"tls","port":443},
 			{"type":"Domain","value":"A.example","protocol":"http","port":80},{"type":"Domain","value":"a.Example","protocol":"http","port":80}]}}`},
 		"probes of no bytes": {"MeshHealthCheck", `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"tcp":{"send":"","receive":["","YQ=="]}}}]}`},
+		"records of numbers": {"MeshAccessLog", `{"to":[{"targetRef":{"kind":"Mesh"},"default":{"backends":[
+			{"type":"OpenTelemetry","openTelemetry":{"endpoint":"x","body":{"intValue":3}}},
+			{"type":"OpenTelemetry","openTelemetry":{"endpoint":"x","body":{"kvlistValue":{"values":[{"key":"a"},{"key":"b","value":{}},
+				{"key":"c","value":{"arrayValue":{"values":[{"boolValue":true},{"doubleValue":1.5},{"bytesValue":"YQ=="}]}}}]}}}}]}}]}`},
 	} {
 		o, err := catalog.Decode([]byte(fmt.Sprintf(`{"type":%q,"mesh":"m","name":"p","spec":%s}`, spec[0], spec[1])))
 		if err != nil {

@@ -2,8 +2,10 @@ package envoy
 
 import (
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	accesslog "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -131,6 +133,9 @@ func otelBody(l ir.AccessLog) *otlp.AnyValue {
 	}
 	body := &otlp.AnyValue{}
 	if err := protojson.Unmarshal(l.Body, body); err == nil {
+		if body.Value != nil {
+			textsOnly(body)
+		}
 		return body
 	}
 	var object map[string]json.RawMessage
@@ -138,6 +143,35 @@ func otelBody(l ir.AccessLog) *otlp.AnyValue {
 		return stringValue(l.Format)
 	}
 	return stringValue(string(l.Body))
+}
+
+// textsOnly makes texts of numbers and the like, which Envoy does not take in
+// log records.
+func textsOnly(v *otlp.AnyValue) {
+	text := func(s string) { v.Value = stringValue(s).Value }
+	switch x := v.Value.(type) {
+	case *otlp.AnyValue_BoolValue:
+		text(strconv.FormatBool(x.BoolValue))
+	case *otlp.AnyValue_IntValue:
+		text(strconv.FormatInt(x.IntValue, 10))
+	case *otlp.AnyValue_DoubleValue:
+		text(strconv.FormatFloat(x.DoubleValue, 'g', -1, 64))
+	case *otlp.AnyValue_BytesValue:
+		text(base64.StdEncoding.EncodeToString(x.BytesValue))
+	case *otlp.AnyValue_ArrayValue:
+		for _, e := range x.ArrayValue.GetValues() {
+			textsOnly(e)
+		}
+	case *otlp.AnyValue_KvlistValue:
+		for _, kv := range x.KvlistValue.GetValues() {
+			if kv.Value == nil {
+				kv.Value = &otlp.AnyValue{}
+			}
+			textsOnly(kv.Value)
+		}
+	case nil:
+		text("")
+	}
 }
 
 func envoyGRPC(cluster string) *core.GrpcService {
