@@ -51,7 +51,7 @@ func TestClients(t *testing.T) {
 			[]ir.Principal{{Except: [][]ir.IdentityMatch{{is(web), {URI: "kuma://version/", Prefix: true}}}}}, nil,
 		},
 		"a version, and any": {[]policy.ClientItem[Conf]{item(Allow, "version", "v2"), item(Deny, "version", "*")}, nil, nil},
-		"counted only": {[]policy.ClientItem[Conf]{item(AllowWithShadowDeny)}, []ir.Principal{{}}, []ir.Principal{{}}},
+		"counted only":       {[]policy.ClientItem[Conf]{item(AllowWithShadowDeny)}, []ir.Principal{{}}, []ir.Principal{{}}},
 		"counted, one service not": {
 			[]policy.ClientItem[Conf]{item(AllowWithShadowDeny), item(Allow, model.TagService, "web")},
 			[]ir.Principal{{All: []ir.IdentityMatch{is(web)}}, {}}, []ir.Principal{{All: []ir.IdentityMatch{not(web)}}},
