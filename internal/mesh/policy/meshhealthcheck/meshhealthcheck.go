@@ -185,8 +185,11 @@ func cluster(c *Conf, cl *ir.Cluster, x *policy.Context) {
 	if c.FailTrafficOnPanic != nil {
 		cl.FailTrafficOnPanic = *c.FailTrafficOnPanic
 	}
-	if hc, ok := c.check(cl.Protocol, x.Proxy.Tags); ok {
+	hc, ok := c.check(cl.Protocol, x.Proxy.Tags)
+	if ok {
 		cl.HealthChecks = append(cl.HealthChecks, hc)
+	} else if c.HealthyPanicThreshold == nil && c.FailTrafficOnPanic == nil {
+		x.Ignore()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"weft/internal/mesh/ir"
+	"weft/internal/mesh/policy"
 )
 
 // TestChoice: the destination's protocol chooses the probe; TCP steps in for one
@@ -40,6 +41,10 @@ func TestChoice(t *testing.T) {
 			got = "grpc"
 		case h.TCP != nil:
 			got = "tcp"
+		}
+		x := &policy.Context{Proxy: &ir.Proxy{}, Origins: []ir.Origin{{Name: "p"}}}
+		if cluster(conf, &ir.Cluster{Protocol: c.protocol}, x); (len(x.Origins) > 0) != ok {
+			t.Errorf("%s for %s: claims to probe: %v, does: %v", c.conf, c.protocol, !ok, ok)
 		}
 		if got != c.want || ok != (c.want != "") {
 			t.Errorf("%s for %s: %q (%v), want %q", c.conf, c.protocol, got, ok, c.want)

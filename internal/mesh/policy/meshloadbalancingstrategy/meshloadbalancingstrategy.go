@@ -3,6 +3,9 @@
 package meshloadbalancingstrategy
 
 import (
+	"strings"
+
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/model"
 	"weft/internal/mesh/policy"
 )
@@ -225,4 +228,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	AtEgress:     policy.EgressServices | policy.EgressResources,
 	Cluster:      cluster,
 	Requests:     requests,
+	Fits: func(path string, p ir.Protocol) bool {
+		return p.HTTPLike() || !strings.HasSuffix(path, ".hashPolicies") // connections are not hashed
+	},
 })
