@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -106,7 +107,7 @@ func TestCliques(t *testing.T) {
 			for range r.IntN(3) {
 				s[string(rune('a'+r.IntN(3)))] = string(rune('0' + r.IntN(2)))
 			}
-			if !slices.ContainsFunc(subs, func(o subset) bool { return equalSubsets(o, s) }) {
+			if !slices.ContainsFunc(subs, func(o subset) bool { return maps.Equal(o, s) }) {
 				subs = append(subs, s)
 			}
 		}

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -228,7 +229,7 @@ func (in *inspector) toRules(warnings *[]string) []TagRule {
 	var out []TagRule
 	var seen []subset
 	for _, it := range items {
-		if slices.ContainsFunc(seen, func(s subset) bool { return equalSubsets(s, it.sub) }) {
+		if slices.ContainsFunc(seen, func(s subset) bool { return maps.Equal(s, it.sub) }) {
 			continue
 		}
 		seen = append(seen, it.sub)
@@ -267,8 +268,6 @@ func toSubsets(c *compiled, t TargetRef) []subset {
 	}
 	return out
 }
-
-func equalSubsets(a, b subset) bool { return len(a) == len(b) && containsAll(a, b) }
 
 func matchers(s subset) []TagMatch {
 	out := []TagMatch{}
