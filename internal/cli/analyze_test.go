@@ -103,3 +103,28 @@ func TestRenderAgainstControlPlane(t *testing.T) {
 		t.Error(r.err)
 	}
 }
+
+// Egresses are rendered, too: they have no mesh, and are named without one.
+func TestRenderEgress(t *testing.T) {
+	k := newUser(t)
+	doc := func(address string) string {
+		path := filepath.Join(k.dir, address+".yaml")
+		text := `
+{type: Mesh, name: default, mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}}
+---
+{type: ZoneEgress, name: out, networking: {address: 10.0.0.9, port: 10002}}
+---
+{type: MeshExternalService, mesh: default, name: shop, spec: {match: {type: HostnameGenerator, port: 443, protocol: tcp}, endpoints: [{address: ` + address + `, port: 443}]}}
+`
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	one, two := doc("192.0.2.1"), doc("192.0.2.2")
+	k.run(t, "render", "-f", one, "--proxy", "/out").want(t, 0, "inbound:10.0.0.9:10002", "")
+	k.run(t, "render", "-f", one, "--proxy", "/in").want(t, 1, "", `no ZoneEgress "in"`)
+	r := k.run(t, "render", "-f", two, "--against", one)
+	r.want(t, 0, "# zone egress out: changed", "")
+	r.want(t, 0, "192.0.2.2", "")
+}

@@ -47,7 +47,7 @@ what applying the files would change at the proxies of the control plane.`,
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.files, "file", "f", nil, "path to a file or folder, URL, or `-` for standard input; may be repeated")
 	f.StringToStringVarP(&o.vars, "var", "v", nil, "variable to replace in the files, name=value; {{ name }} stands for it")
-	f.StringVar(&o.proxy, "proxy", "", "only this proxy: mesh/name, or a name in the mesh default")
+	f.StringVar(&o.proxy, "proxy", "", "only this proxy: mesh/name, a name in the mesh default, or /name of a zone egress")
 	f.StringArrayVar(&o.against, "against", nil, "print the difference to the objects of this file, folder or URL; may be repeated")
 	f.BoolVar(&o.againstCurrent, "against-control-plane", false, "print what applying the files would change at the current control plane")
 	f.BoolVar(&o.shadow, "shadow", false, "count policies with the label kuma.io/effect: shadow among the files, too")
@@ -135,7 +135,7 @@ func (o *renderOptions) proxies(worlds ...*whatif.World) ([]model.Key, error) {
 	var all []model.Key
 	for _, w := range worlds {
 		if w != nil {
-			all = append(all, w.Dataplanes()...)
+			all = append(all, w.Proxies()...)
 		}
 	}
 	slices.SortFunc(all, model.Key.Compare)
@@ -152,6 +152,9 @@ func (o *renderOptions) proxies(worlds ...*whatif.World) ([]model.Key, error) {
 			return []model.Key{k}, nil
 		}
 	}
+	if qualified && mesh == "" {
+		return nil, fmt.Errorf("there is no ZoneEgress %q of this zone among the objects", name)
+	}
 	return nil, fmt.Errorf("there is no Dataplane %q in mesh %q among the objects", name, mesh)
 }
 
@@ -163,24 +166,37 @@ type configs struct {
 }
 
 // of returns the configuration of a proxy, false if there is no such proxy.
-func (c *configs) of(k model.Key) (inspect.Config, bool, error) {
-	v := c.views[k.Mesh]
-	if v == nil {
-		w := c.world
-		if c.shadow {
-			w = w.Shadow(k.Mesh)
+func (c *configs) of(k model.Key) (conf inspect.Config, ok bool, err error) {
+	if k.Mesh == "" {
+		var views []*view.Mesh
+		for _, mesh := range c.world.Meshes() {
+			views = append(views, c.view(mesh))
 		}
-		v = w.View(k.Mesh)
-		if c.views == nil {
-			c.views = map[string]*view.Mesh{}
-		}
-		c.views[k.Mesh] = v
+		conf, ok, err = c.world.Egress(views, k.Name)
+	} else {
+		conf, ok, err = whatif.Config(c.view(k.Mesh), k.Name)
 	}
-	conf, ok, err := whatif.Config(v, k.Name)
 	if err != nil {
 		return nil, false, fmt.Errorf("%s: %w", k, err)
 	}
 	return conf, ok, nil
+}
+
+// view returns the view of a mesh.
+func (c *configs) view(mesh string) *view.Mesh {
+	if v := c.views[mesh]; v != nil {
+		return v
+	}
+	w := c.world
+	if c.shadow {
+		w = w.Shadow(mesh)
+	}
+	if c.views == nil {
+		c.views = map[string]*view.Mesh{}
+	}
+	v := w.View(mesh)
+	c.views[mesh] = v
+	return v
 }
 
 // rendered is the configuration of a proxy, or how it changes.
@@ -205,7 +221,7 @@ func (a *App) renderWorld(c *configs, proxies []model.Key, out format) error {
 		}
 	}
 	if len(list) == 0 {
-		a.warn("there is no Dataplane among the objects, so there is nothing to render")
+		a.warn("there is neither a Dataplane nor a ZoneEgress among the objects, so there is nothing to render")
 	}
 	return a.printRendered(list, out)
 }
@@ -264,7 +280,11 @@ func (a *App) renderDifference(before, after *configs, proxies []model.Key, out 
 // printDiff prints how the resources of a proxy change, line by line.
 func (a *App) printDiff(r *rendered, from, to inspect.Config) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s/%s: %s\n", r.Mesh, r.Name, r.Change)
+	who := r.Mesh + "/" + r.Name
+	if r.Mesh == "" {
+		who = "zone egress " + r.Name
+	}
+	fmt.Fprintf(&b, "# %s: %s\n", who, r.Change)
 	urls := map[string]bool{}
 	for url := range from {
 		urls[url] = true

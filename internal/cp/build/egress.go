@@ -60,15 +60,13 @@ func (e *egress) resource(r *view.Reached, policies *policy.Matched) {
 	d := r.Dest
 	name := destinationName(d.Destination)
 	cl := e.cluster(name, d)
-	for _, x := range r.Endpoints {
-		e.add(cl, x)
-	}
-	if t := r.TLS; t != nil && len(r.Endpoints) > 0 {
-		tls := *t
-		if r.SystemCA {
-			tls.SystemCAPath = e.in.Node.SystemCAPath
-		}
-		cl.TLS = &ir.ClientTLS{PerTags: []ir.TaggedTLS{{Name: r.Endpoints[0].Address, External: &tls}}}
+	if r.SystemCA && e.in.Node.SystemCAPath == "" {
+		e.p.Warnings = append(e.p.Warnings, ir.Warning{
+			Kind: d.Kind, Name: d.Name,
+			Message: "cannot be reached by egress " + e.in.ID.Name + ": no authorities were found on its host to check the service's certificate with; give tls.verification.caCert, or say where they are (KUMA_DATAPLANE_RUNTIME_DYNAMIC_SYSTEM_CA_PATH)",
+		})
+	} else {
+		e.lead(cl, r)
 	}
 	c := e.chain(d, cl, d.SNI)
 	c.Name, c.Stat, c.Route, c.Host = name, name, name, name
@@ -126,9 +124,20 @@ func (e *egress) cluster(name string, d *view.Destination) *ir.Cluster {
 	return c
 }
 
-func (e *egress) add(c *ir.Cluster, x ir.Endpoint) {
-	c.Static = append(c.Static, x)
-	c.DNS = c.DNS || !isIP(x.Address)
+// lead gives a cluster the endpoints of a MeshExternalService.
+func (e *egress) lead(c *ir.Cluster, r *view.Reached) {
+	for _, x := range r.Endpoints {
+		c.Static = append(c.Static, x)
+		c.DNS = c.DNS || !isIP(x.Address)
+	}
+	if r.TLS == nil || len(r.Endpoints) == 0 {
+		return
+	}
+	tls := *r.TLS
+	if r.SystemCA {
+		tls.SystemCAPath = e.in.Node.SystemCAPath
+	}
+	c.TLS = &ir.ClientTLS{PerTags: []ir.TaggedTLS{{Name: r.Endpoints[0].Address, External: &tls}}}
 }
 
 // chain takes the connections for a destination, from members of the mesh.

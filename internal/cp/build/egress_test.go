@@ -27,6 +27,11 @@ const (
 // egress describes the egress of the zone.
 func egress(t *testing.T, docs ...string) *ir.Proxy {
 	t.Helper()
+	return egressWith(t, view.Metadata{SystemCAPath: "/ca"}, docs...)
+}
+
+func egressWith(t *testing.T, md view.Metadata, docs ...string) *ir.Proxy {
+	t.Helper()
 	var objects []*model.Object
 	meshes := map[string]bool{}
 	for _, d := range append(docs, `{"type": "ZoneEgress", "name": "e", "networking": {"address": "10.0.0.9", "port": 10002}}`) {
@@ -46,7 +51,7 @@ func egress(t *testing.T, docs ...string) *ir.Proxy {
 		views = append(views, view.NewMesh(name, s).Next(tables))
 	}
 	slices.SortFunc(views, func(a, b *view.Mesh) int { return strings.Compare(a.Name(), b.Name()) })
-	in, ok := view.Egress(tables, views, "e", view.Metadata{SystemCAPath: "/ca"}, &s)
+	in, ok := view.Egress(tables, views, "e", md, &s)
 	if !ok {
 		t.Fatal("there is no egress")
 	}
@@ -104,6 +109,16 @@ func TestEgressWithoutSecrets(t *testing.T) {
 	p = egress(t, outward, strings.Replace(tls, `"caCert": {"secret": "gone"}`, `"mode": "Secured"`, 1))
 	if x := p.Clusters[0].TLS.PerTags[0].External; x.SystemCAPath != "/ca" {
 		t.Errorf("without an authority TLS is %+v", x)
+	}
+}
+
+// An egress that does not know the authorities of its host does not talk to a service
+// whose certificate they would have to check.
+func TestEgressWithoutAuthorities(t *testing.T) {
+	doc := strings.Replace(shop, `"endpoints"`, `"tls": {"enabled": true}, "endpoints"`, 1)
+	p := egressWith(t, view.Metadata{}, outward, doc)
+	if len(p.Clusters[0].Static) != 0 || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Message, "no authorities") {
+		t.Errorf("endpoints %v, warnings %v", p.Clusters[0].Static, p.Warnings)
 	}
 }
 

@@ -85,7 +85,7 @@ func (c *check) object(o *model.Object) {
 	case *kinds.MeshMultiZoneServiceSpec:
 		a.multiZone(spec)
 	case *kinds.MeshExternalServiceSpec:
-		a.external()
+		a.external(spec)
 	case *kinds.ExternalServiceSpec:
 		a.outside(spec)
 	default:
@@ -161,7 +161,10 @@ func (a at) multiZone(spec *kinds.MeshMultiZoneServiceSpec) {
 
 // external: traffic to a MeshExternalService leaves the mesh through an egress,
 // which proxies reach with mutual TLS only.
-func (a at) external() {
+func (a at) external(spec *kinds.MeshExternalServiceSpec) {
+	if len(spec.Endpoints) == 0 && spec.Extension == nil {
+		a.add(Warning, ruleSelectsNothing, []any{"spec", "endpoints"}, "name an address and a port", "has no endpoint, so it leads nowhere")
+	}
 	switch {
 	case !a.c.View.Facts().MTLS:
 		a.add(Warning, ruleNeedsMTLS, nil, "enable mutual TLS in the Mesh",

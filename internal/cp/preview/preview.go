@@ -48,6 +48,15 @@ func Of(v *view.Mesh, kind *model.Kind, name string, md view.Metadata, make Make
 	return out, true, nil
 }
 
+// OfEgress previews an egress. Its Inputs are nil.
+func OfEgress(in *view.ZoneInputs) (*Preview, error) {
+	p, rs, _, err := Make(in)
+	if err != nil {
+		return nil, err
+	}
+	return &Preview{Proxy: p, Resources: rs}, nil
+}
+
 // Make is the Maker of real resources.
 func Make(s view.Subject) (*ir.Proxy, []*xds.Resource, []ir.EndpointsRef, error) {
 	return Sharing(nil)(s)

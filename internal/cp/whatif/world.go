@@ -10,6 +10,7 @@ import (
 	"weft/internal/cp/view"
 	"weft/internal/cp/vip"
 	"weft/internal/mesh/catalog"
+	"weft/internal/mesh/ir"
 	"weft/internal/mesh/kinds"
 	"weft/internal/mesh/model"
 )
@@ -99,11 +100,22 @@ func (w *World) Shadow(mesh string) *World {
 	return &s
 }
 
-// Dataplanes returns the keys of all proxies.
+// Proxies returns the keys of all proxies: the egresses of the zone and Dataplanes.
+func (w *World) Proxies() []model.Key {
+	var out []model.Key
+	for _, row := range w.tables.Table(kinds.ZoneEgress, "").Rows() {
+		if !model.Spec[kinds.ZoneEgressSpec](row.Object).RemoteTo(w.set.View.Zone) {
+			out = append(out, row.Key())
+		}
+	}
+	return append(out, w.Dataplanes()...)
+}
+
+// Dataplanes returns the keys of all Dataplanes.
 func (w *World) Dataplanes() []model.Key {
 	var out []model.Key
-	for _, m := range w.tables.Table(kinds.Mesh, "").Rows() {
-		for _, row := range w.tables.Table(kinds.Dataplane, m.Meta.Name).Rows() {
+	for _, mesh := range w.Meshes() {
+		for _, row := range w.tables.Table(kinds.Dataplane, mesh).Rows() {
 			out = append(out, row.Key())
 		}
 	}
@@ -113,6 +125,32 @@ func (w *World) Dataplanes() []model.Key {
 // View returns the view of a mesh.
 func (w *World) View(mesh string) *view.Mesh {
 	return view.NewMesh(mesh, w.set.View).Next(w.tables)
+}
+
+// Egress returns the configuration of an egress of the zone; false if there is no
+// such egress. views are the Views of all meshes, sorted by name.
+func (w *World) Egress(views []*view.Mesh, name string) (inspect.Config, bool, error) {
+	// A real one tells where the authorities of its host are.
+	md := view.Metadata{ProxyType: ir.ZoneEgress, SystemCAPath: "/etc/ssl/certs/ca-certificates.crt"}
+	in, ok := view.Egress(w.tables, views, name, md, &w.set.View)
+	if !ok {
+		return nil, false, nil
+	}
+	p, err := preview.OfEgress(in)
+	if err != nil {
+		return nil, false, err
+	}
+	c, err := inspect.ConfigOf(p)
+	return c, true, err
+}
+
+// Meshes returns the names of all meshes, sorted.
+func (w *World) Meshes() []string {
+	var out []string
+	for _, row := range w.tables.Table(kinds.Mesh, "").Rows() {
+		out = append(out, row.Meta.Name)
+	}
+	return out
 }
 
 // Config returns the configuration of a proxy as the API's _config shows it;

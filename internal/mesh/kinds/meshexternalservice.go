@@ -57,8 +57,7 @@ type MeshExternalServiceSpec struct {
 	// Extension hands the service to a plugin. Endpoints and tls are then the
 	// plugin's business and not checked.
 	Extension *MeshExternalServiceExtension `json:"extension,omitempty"`
-	// Endpoints are the addresses of the service. Without any, requests go to
-	// the host that the client asked for.
+	// Endpoints are the addresses of the service. Without any, calls get 503.
 	Endpoints []MeshExternalServiceEndpoint `json:"endpoints,omitempty"`
 	// TLS says how the egress encrypts the traffic to the service.
 	TLS *MeshExternalServiceTLS `json:"tls,omitempty"`
