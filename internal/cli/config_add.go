@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -75,6 +76,8 @@ func (a *App) add(ctx context.Context, o addOptions) error {
 func (o addOptions) controlPlane() (*controlPlane, error) {
 	u, err := url.Parse(o.address)
 	switch {
+	case o.name == "":
+		return nil, errors.New("--name must not be empty")
 	case (o.cert == "") != (o.key == ""):
 		return nil, errors.New("give both --client-cert-file and --client-key-file, or none")
 	case o.ca != "" && o.skipVerify:
@@ -85,6 +88,14 @@ func (o addOptions) controlPlane() (*controlPlane, error) {
 		return nil, errors.New("--auth-type=tokens needs the token: --auth-conf token=YOUR_TOKEN")
 	case o.authType != "" && o.authType != "tokens":
 		return nil, fmt.Errorf("authentication type %q is not known; use tokens", o.authType)
+	}
+	for _, file := range []*string{&o.ca, &o.cert, &o.key} {
+		if *file == "" {
+			continue
+		}
+		if *file, err = filepath.Abs(*file); err != nil { // kumactl may run in another folder next time
+			return nil, fmt.Errorf("find %s: %w", *file, err)
+		}
 	}
 	api := apiServer{
 		URL: o.address, CACertFile: o.ca, ClientCertFile: o.cert, ClientKeyFile: o.key,

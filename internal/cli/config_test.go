@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -55,6 +56,7 @@ func TestAddChecksItsFlags(t *testing.T) {
 	k.configure(t, threeControlPlanes)
 	for _, c := range []struct{ args, err string }{
 		{"--name=one --address=http://x.test --skip-check", "--overwrite"},
+		{"--name= --address=http://x.test --skip-check", "--name must not be empty"},
 		{"--name=n --address=http://x.test --client-cert-file=a", "--client-key-file"},
 		{"--name=n --address=http://x.test --client-key-file=a", "--client-cert-file"},
 		{"--name=n --address=x.test:5681", "no URL"},
@@ -111,6 +113,15 @@ func TestAddVerifiesTheCertificate(t *testing.T) {
 	if !strings.Contains(k.config(t), "skipVerify: true") {
 		t.Errorf("skipVerify is not kept:\n%s", k.config(t))
 	}
+	k.run(t, "version").want(t, 0, "Server: Kuma 2.10.1", "")
+
+	// Files are found from every folder.
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	if err := os.WriteFile(filepath.Join(k.dir, "ca.pem"), ca, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.run(t, append(add, "--overwrite", "--ca-cert-file=ca.pem")...).want(t, 0, "added", "")
+	k.dir = t.TempDir()
 	k.run(t, "version").want(t, 0, "Server: Kuma 2.10.1", "")
 }
 
