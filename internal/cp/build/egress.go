@@ -29,16 +29,28 @@ func Egress(in *view.ZoneInputs) *ir.Proxy {
 		InternalCIDRs: internalCIDRs(in.CP, &in.Node),
 		Passage:       &ir.Passage{Address: n.Address, Port: n.Port},
 	}
+	used := names{}
 	for _, m := range in.Meshes {
-		e := &egress{p: p, in: in, mesh: m, facts: m.Facts()}
+		e := &egress{p: p, in: in, mesh: m, facts: m.Facts(), used: used}
 		resources := m.Policies().MatchResources()
 		for _, r := range m.Reached() {
-			if r.Dest.Kind == kinds.ExternalService.Name {
-				e.service(r)
-			} else {
-				e.resource(r, resources)
-			}
 			p.Warnings = append(p.Warnings, r.Warnings...)
+			sni := r.Dest.SNI
+			if sni == "" {
+				sni = tagSNI(r.Dest.Name, r.Dest.Mesh, nil)
+			}
+			if !used.take("asked", sni) {
+				p.Warnings = append(p.Warnings, ir.Warning{
+					Kind: r.Dest.Kind, Name: r.Dest.Name,
+					Message: "cannot be reached: clients know another one of mesh " + r.Dest.Mesh + " by the same name and port",
+				})
+				continue
+			}
+			if r.Dest.Kind == kinds.ExternalService.Name {
+				e.service(r, sni)
+			} else {
+				e.resource(r, sni, resources)
+			}
 		}
 		p.Identities = append(p.Identities, &ir.Identity{Mesh: m.Name(), Services: []string{egressService}})
 	}
@@ -52,13 +64,34 @@ type egress struct {
 	in    *view.ZoneInputs
 	mesh  *view.Mesh
 	facts *view.MeshFacts
+	used  names
+}
+
+// names are those that are taken on an egress: of clusters and chains, which
+// services of two meshes may share, and what clients ask for. Envoy refuses all of a
+// listener that has two chains for one name.
+type names map[string]bool
+
+// take reports whether nothing of a sort had the name.
+func (n names) take(sort, name string) bool {
+	had := n[sort+" "+name]
+	n[sort+" "+name] = true
+	return !had
+}
+
+// apart returns the name, or another one if something of the sort has it.
+func (n names) apart(sort, name string, d *view.Destination) string {
+	if !n.take(sort, name) {
+		name = target{key: d.Key()}.apart(name)
+	}
+	return name
 }
 
 // resource adds a MeshExternalService. Who may use it is one decision for all of
 // them in the mesh.
-func (e *egress) resource(r *view.Reached, policies *policy.Matched) {
+func (e *egress) resource(r *view.Reached, sni string, policies *policy.Matched) {
 	d := r.Dest
-	name := destinationName(d.Destination)
+	name := e.used.apart("cluster", destinationName(d.Destination), d)
 	cl := e.cluster(name, d)
 	if r.SystemCA && e.in.Node.SystemCAPath == "" {
 		e.p.Warnings = append(e.p.Warnings, ir.Warning{
@@ -68,7 +101,7 @@ func (e *egress) resource(r *view.Reached, policies *policy.Matched) {
 	} else {
 		e.lead(cl, r)
 	}
-	c := e.chain(d, cl, d.SNI)
+	c := e.chain(d, cl, sni)
 	c.Name, c.Stat, c.Route, c.Host = name, name, name, name
 	c.In.Access = &ir.Access{PolicyName: "MeshTrafficPermission"}
 	if !e.facts.ForbidExternal {
@@ -85,12 +118,12 @@ func (e *egress) resource(r *view.Reached, policies *policy.Matched) {
 
 // service adds an ExternalService, which policies select by its tags as they select
 // an inbound.
-func (e *egress) service(r *view.Reached) {
+func (e *egress) service(r *view.Reached, sni string) {
 	d := r.Dest
-	cl := e.cluster(d.Mesh+":"+d.Name, d)
+	cl := e.cluster(e.used.apart("cluster", d.Mesh+":"+d.Name, d), d)
 	outside(cl, d.Outside, e.in.Node.IPv6)
-	c := e.chain(d, cl, tagSNI(d.Name, d.Mesh, nil))
-	c.Name, c.Stat, c.Route, c.Host, c.AccessStat = d.Name+"_"+d.Mesh, d.Name, "outbound:"+d.Name, d.Name, d.Name+"."
+	c := e.chain(d, cl, sni)
+	c.Name, c.Stat, c.Route, c.Host, c.AccessStat = e.used.apart("chain", d.Name+"_"+d.Mesh, d), d.Name, "outbound:"+d.Name, d.Name, d.Name+"."
 	if c.In.TCP != nil {
 		c.In.TCP.Subset = map[string]string{"mesh": d.Mesh}
 	}

@@ -112,6 +112,27 @@ func TestEgressWithoutSecrets(t *testing.T) {
 	}
 }
 
+// Services of two meshes whose clusters would have one name stay apart, and of two
+// that clients cannot tell apart the second is left out: Envoy would take none.
+func TestEgressNames(t *testing.T) {
+	one := strings.NewReplacer(`"mesh": "m"`, `"mesh": "a_b"`, `"shop"`, `"c"`).Replace(shop)
+	two := strings.NewReplacer(`"mesh": "m"`, `"mesh": "a"`, `"shop"`, `"b_c"`).Replace(shop)
+	p := egress(t, `{"type": "Mesh", "name": "a_b", `+secured+`}`, `{"type": "Mesh", "name": "a", `+secured+`}`, one, two)
+	if len(p.Clusters) != 2 || p.Clusters[0].Name == p.Clusters[1].Name {
+		t.Errorf("clusters are %v", p.Clusters)
+	}
+	for i, c := range p.Passage.Chains {
+		if got := c.In.HTTP.Routes[0].Splits[0].Cluster; got != p.Clusters[i].Name {
+			t.Errorf("chain %d leads to %s, not to %s", i, got, p.Clusters[i].Name)
+		}
+	}
+	twin := strings.Replace(strings.Replace(shop, `"shop"`, `"shop-from-global"`, 1), `"tier": "gold"`, `"kuma.io/display-name": "shop"`, 1)
+	p = egress(t, outward, shop, twin)
+	if len(p.Passage.Chains) != 1 || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Message, "same name and port") {
+		t.Errorf("chains %v, warnings %v", chains(p), p.Warnings)
+	}
+}
+
 // An egress that does not know the authorities of its host does not talk to a service
 // whose certificate they would have to check.
 func TestEgressWithoutAuthorities(t *testing.T) {

@@ -35,6 +35,7 @@ type proxy struct {
 	needs    []*ir.Identity
 	tags     map[string][]string
 	identity *identity.Member // nil = nobody issues any
+	told     []ir.Warning     // of a zone proxy, in the log
 	// at is when the oldest change that is not built yet was received; the
 	// queue guards it.
 	at time.Time
@@ -87,11 +88,25 @@ func (e *Engine) refresh(p *proxy, at time.Time) {
 	m.release(p.refs)
 	p.refs, p.fp, p.built = refs, fp, true
 	p.needs, p.tags = envoy.IdentityNeeds(made), made.Tags
+	e.tell(p, made.Warnings)
 	secrets := p.newestSecrets()
 	set := xds.NewSet(rs, live).With(xds.Secret, secrets)
 	set.Stage = in.Stage()
 	p.publish(set, secrets, at)
 	e.metrics.built(p.md.ProxyType, "changed", e.Now().Sub(start))
+}
+
+// tell logs what a zone proxy cannot do: no mesh has it among its findings.
+func (e *Engine) tell(p *proxy, warnings []ir.Warning) {
+	if p.key.Mesh != "" || slices.Equal(warnings, p.told) {
+		return
+	}
+	for _, w := range warnings {
+		if !slices.Contains(p.told, w) {
+			e.Log.Warn("about the configuration of a zone proxy", "proxy", p.key.String(), "object", w.Kind+" "+w.Name, "warning", w.Message)
+		}
+	}
+	p.told = warnings
 }
 
 // subject returns what a proxy is made from: of its mesh, or of all meshes for one
