@@ -26,11 +26,16 @@ func (s *Server) inspectRoutes() {
 			continue
 		}
 		one := "/meshes/{mesh}/" + k.Plural + "/{name}"
-		add(one+"/_hostnames", "could not retrieve service", s.hostnames(k))
+		names := noHostnames
+		if inspect.HasHostnames(k) {
+			names = s.hostnames(k)
+		}
+		add(one+"/_hostnames", "could not retrieve service", names)
 		if k.Policy != nil || k == kinds.MeshService {
 			add(one+"/_resources/dataplanes", "Could not retrieve policy", s.affected(k))
 		}
 	}
+	add("/meshes/{mesh}/{kind}/{name}/_hostnames", "", noHostnames)
 	for _, k := range []*model.Kind{kinds.Dataplane, kinds.MeshGateway} {
 		add("/meshes/{mesh}/"+k.Plural+"/{name}/_rules", "Could not retrieve the rules", s.rules(k))
 		add("/meshes/{mesh}/"+k.Plural+"/{name}/_config", "Failed to inspect proxy config", s.proxyConfig)
@@ -161,10 +166,6 @@ func (s *Server) affected(k *model.Kind) handler {
 
 func (s *Server) hostnames(k *model.Kind) handler {
 	return func(c *call) (*reply, error) {
-		if !inspect.HasHostnames(k) {
-			return nil, &failure{status: http.StatusBadRequest, title: `only "meshservices,meshexternalservices,meshmultizoneservices" are available for inspection`,
-				detail: k.Name + " has none; ask for the hostnames of a service"}
-		}
 		o, err := s.found(c, k)
 		if err != nil {
 			return nil, err
@@ -182,6 +183,15 @@ func (s *Server) hostnames(k *model.Kind) handler {
 			Total int                `json:"total"`
 			Items []inspect.Hostname `json:"items"` // null if there are none
 		}{len(list), list}), nil
+	}
+}
+
+// noHostnames answers for collections, also such that do not exist, whose objects
+// are no services.
+func noHostnames(*call) (*reply, error) {
+	return nil, &failure{
+		status: http.StatusBadRequest, title: `only "meshservices,meshexternalservices,meshmultizoneservices" are available for inspection`,
+		detail: "objects of this collection have no hostnames; ask for those of a service",
 	}
 }
 

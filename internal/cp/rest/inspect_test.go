@@ -290,6 +290,7 @@ func TestHostnames(t *testing.T) {
 		{"hostname": "pear.test", "zones": [{"name": "default"}]}]}`)
 	w.expect("/meshes/m/meshservices/none/_hostnames", 404, `{"type": "/std-errors", "status": 404}`)
 	w.expect("/meshes/m/dataplanes/fig-1/_hostnames", 400, `{"type": "/std-errors", "status": 400}`)
+	w.expect("/meshes/m/nothing/fig-1/_hostnames", 400, `{"type": "/std-errors", "status": 400}`)
 	w.put(`{type: MeshMultiZoneService, mesh: m, name: nowhere, spec: {selector: {meshService: {matchLabels: {a: b}}}, ports: [{port: 80}]}}`)
 	w.expect("/meshes/m/meshmultizoneservices/nowhere/_hostnames", 200, `{"total": 0, "items": null}`)
 }
