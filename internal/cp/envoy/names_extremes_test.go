@@ -36,15 +36,18 @@ func TestNameExtremes(t *testing.T) {
 			`{"type":"Dataplane","mesh":"m","name":"plain","networking":{"address":"10.1.0.2","inbound":[{"port":80,"tags":{"kuma.io/service":":"}}],"outbound":[`+strings.Join(outbounds, ",")+`]}}`,
 			`{"type":"VirtualOutbound","mesh":"m","name":"vo","selectors":[{"match":{"kuma.io/service":"*"}}],"conf":{"host":"{{.s}}.vo","port":"81","parameters":[{"name":"s","tagKey":"kuma.io/service"}]}}`,
 			`{"type":"ExternalService","mesh":"m","name":"es","tags":{"kuma.io/service":"es:es"},"networking":{"address":"A_b.example:80","tls":{"enabled":true}}}`,
+			`{"type":"ExternalService","mesh":"m","name":"es2","tags":{"kuma.io/service":"es:es"},"networking":{"address":"b.example:80","tls":{"enabled":true,"serverName":"`+strings.Repeat("s", 255)+`"}}}`,
 		)
+		// What the gate refuses may be in the store all the same.
+		refused := `{"type":"ExternalService","mesh":"m","name":"es3","tags":{"kuma.io/service":"es3"},"networking":{"address":"c.example:80","tls":{"enabled":true,"serverName":"` + strings.Repeat("s", 256) + `"}}}`
 		var objects []*model.Object
-		for _, d := range docs {
+		for _, d := range append(docs, refused) {
 			o, err := catalog.Decode([]byte(d))
 			if err != nil {
 				t.Fatal(err)
 			}
 			var v model.Violations
-			if o.Kind.Validate(o, &v); !v.Empty() {
+			if o.Kind.Validate(o, &v); v.Empty() == (d == refused) {
 				t.Fatalf("%v\n%s", v.Err(), d)
 			}
 			objects = append(objects, o)

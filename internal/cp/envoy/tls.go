@@ -125,10 +125,6 @@ func setUpstreamTLS(out *cluster.Cluster, t *ir.ClientTLS) error {
 	return nil
 }
 
-// maxSNI is how long a server name may be in TLS. Ours hold the tags of a service,
-// which are of any length.
-const maxSNI = 255
-
 func upstreamSocket(t *ir.ClientTLS, sni string, ext *ir.ExternalTLS) (*core.TransportSocket, error) {
 	if ext != nil {
 		return socketOf(externalContext(ext))
@@ -142,8 +138,8 @@ func upstreamSocket(t *ir.ClientTLS, sni string, ext *ir.ExternalTLS) (*core.Tra
 	}
 	common := meshContext(t.IdentityMesh, CASecret(t.Mesh), sans, clientParams(t.TLSParams))
 	common.AlpnProtocols = t.ALPN
-	if len(sni) > maxSNI {
-		sni = "" // sidecars do without it; other zones cannot be reached under such a name
+	if len(sni) > ir.MaxServerName {
+		sni = "" // tags are of any length; sidecars do without it, other zones cannot be reached
 	}
 	return socketOf(&tls.UpstreamTlsContext{Sni: sni, CommonTlsContext: common})
 }

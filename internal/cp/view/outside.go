@@ -66,6 +66,9 @@ func outsideTLS(t *kinds.ExternalServiceTLS, host string, secrets *model.Table) 
 	if t.ServerName != nil {
 		out.SNI = *t.ServerName
 	}
+	if len(out.SNI) > ir.MaxServerName {
+		return nil, fmt.Errorf("networking.tls.serverName is longer than %d bytes; until this is solved the service has no such endpoint", ir.MaxServerName)
+	}
 	if t.SkipHostnameVerification == nil || !*t.SkipHostnameVerification {
 		out.Name = cmp.Or(out.SNI, host)
 	}

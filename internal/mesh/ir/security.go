@@ -40,6 +40,9 @@ type ServerTLS struct {
 	TLSParams
 }
 
+// MaxServerName is how long a server name (SNI) may be in TLS, in bytes.
+const MaxServerName = 255
+
 // ClientTLS secures connections to a cluster.
 type ClientTLS struct {
 	// MeshIdentity: the proxy's own certificate and the mesh's authority.

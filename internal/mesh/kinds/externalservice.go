@@ -132,8 +132,10 @@ func (n *ExternalServiceNetworking) validate(v *model.Violations) {
 		return
 	}
 	at := v.At("tls")
-	if n.TLS.ServerName != nil && *n.TLS.ServerName == "" {
+	if s := n.TLS.ServerName; s != nil && *s == "" {
 		at.At("serverName").Add("must not be empty; leave it out to use the host of the address")
+	} else if s != nil && len(*s) > maxServerName {
+		at.At("serverName").Add("must not be longer than %d bytes; it has %d", maxServerName, len(*s))
 	}
 	for _, s := range n.TLS.sources() {
 		if s.from != nil {
@@ -141,6 +143,9 @@ func (n *ExternalServiceNetworking) validate(v *model.Violations) {
 		}
 	}
 }
+
+// maxServerName is how long the name of a server may be in TLS.
+const maxServerName = 255
 
 type namedSource struct {
 	name string

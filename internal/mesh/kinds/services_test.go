@@ -270,6 +270,8 @@ func TestExternalServiceAddress(t *testing.T) {
 		{tags + `,"networking":{"address":"bank:443"}`, []string{`tags["kuma.io/service"]`}},
 		{tags + `,"networking":{"address":"b.test:http"}`, []string{"networking.address", "networking.address"}},
 		{tags + `,"networking":{"address":"b.test:443","tls":{"serverName":"","caCert":{}}}`, []string{"networking.tls.caCert", "networking.tls.serverName"}},
+		{tags + `,"networking":{"address":"b.test:443","tls":{"serverName":"` + strings.Repeat("s", 255) + `"}}`, nil},
+		{tags + `,"networking":{"address":"b.test:443","tls":{"serverName":"` + strings.Repeat("s", 256) + `"}}`, []string{"networking.tls.serverName"}},
 		{`"networking":{"address":"b.test:443"}`, []string{"tags"}},
 	})
 	for _, c := range []struct {
