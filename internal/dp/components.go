@@ -187,7 +187,7 @@ func (p *proxy) openDNS(_ context.Context, s *service) error {
 	}
 	if p.coreDNS != nil {
 		external := &process.Process{
-			Name: "CoreDNS", Path: p.coreDNS.Path, Args: p.coreDNS.Args(path),
+			Name: "CoreDNS", Path: p.coreDNS.Path, Args: p.coreDNS.Args(path), Env: withoutOwn(p.deps.Env),
 			Stdout: p.deps.Stdout, Stderr: p.deps.Stderr, Log: log,
 		}
 		s.add("dns", true, external.Run, nil)
@@ -211,8 +211,8 @@ func (p *proxy) openEnvoy(_ context.Context, s *service) error {
 		Path: p.envoyPath, ConfigDir: p.dirs.config, Bootstrap: p.response.Bootstrap,
 		DrainTime: p.config.Dataplane.DrainTime.Duration,
 		LogLevel:  level, ComponentLogLevel: p.config.Runtime.EnvoyComponentLogLevel,
-		Concurrency: p.config.Runtime.Concurrency,
-		Stdout:      p.deps.Stdout, Stderr: p.deps.Stderr,
+		Concurrency: p.config.Runtime.Concurrency, Env: withoutOwn(p.deps.Env),
+		Stdout: p.deps.Stdout, Stderr: p.deps.Stderr,
 	}, logging.Named(p.deps.Log, "envoy"))
 	if err != nil {
 		return err

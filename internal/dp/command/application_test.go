@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,6 +84,8 @@ func startWithApplication(t *testing.T, cp *controlPlane, env []string, more ...
 	return startDP(t, append(cp.env(realEnvoy(t)), more...), args...)
 }
 
+var envoyPID = regexp.MustCompile(`program\W+Envoy\W+pid\W+(\d+)`)
+
 func TestApplicationLivesBetweenReadyAndDrained(t *testing.T) {
 	address, env := webApplication(t)
 	cp := newControlPlane(t, address)
@@ -98,6 +102,14 @@ func TestApplicationLivesBetweenReadyAndDrained(t *testing.T) {
 	}
 	if strings.Contains(out, "a b\"") {
 		t.Error("arguments are in the log")
+	}
+	pid := envoyPID.FindStringSubmatch(out)
+	if pid == nil {
+		t.Fatalf("the log does not tell Envoy's pid:\n%s", out)
+	}
+	// Access logs can print variables of Envoy.
+	if environ, err := os.ReadFile("/proc/" + pid[1] + "/environ"); err != nil || bytes.Contains(environ, []byte(goodToken)) {
+		t.Errorf("the token is in the environment of Envoy, or that cannot be read: %v", err)
 	}
 
 	d.signal(t, syscall.SIGHUP)

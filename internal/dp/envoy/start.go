@@ -31,6 +31,8 @@ type Options struct {
 	ComponentLogLevel string
 	// Concurrency is the number of workers; zero leaves it to Envoy.
 	Concurrency uint32
+	// Env of Envoy. Access logs and filters can read it, so that no secrets must be there.
+	Env []string
 	// Stdout and Stderr receive Envoy's log unmodified.
 	Stdout, Stderr io.Writer
 }
@@ -49,7 +51,9 @@ func Prepare(o Options, log *slog.Logger) (*process.Process, error) {
 	if err := os.WriteFile(config, o.Bootstrap, 0o600); err != nil {
 		return nil, fmt.Errorf("write Envoy's configuration: %w", err)
 	}
-	return &process.Process{Name: "Envoy", Path: o.Path, Args: arguments(o, config), Stdout: o.Stdout, Stderr: o.Stderr, Log: log}, nil
+	return &process.Process{
+		Name: "Envoy", Path: o.Path, Args: arguments(o, config), Env: o.Env, Stdout: o.Stdout, Stderr: o.Stderr, Log: log,
+	}, nil
 }
 
 // arguments is the command line of Envoy, in the order that 2.10 uses.

@@ -27,6 +27,8 @@ type Process struct {
 	Path string
 	// Args of the program.
 	Args []string
+	// Env of the program; nil = that of this one.
+	Env []string
 	// Stdout and Stderr receive its output.
 	Stdout, Stderr io.Writer
 	// Log receives what happens to it.
@@ -53,7 +55,7 @@ func (e *ExitError) Error() string {
 // /quitquitquit) also gives nil; any other end is an *ExitError.
 func (p *Process) Run(ctx context.Context) error {
 	cmd := exec.Command(p.Path, p.Args...) //nolint:noctx // because it is stopped in two steps below.
-	cmd.Stdout, cmd.Stderr = p.Stdout, p.Stderr
+	cmd.Stdout, cmd.Stderr, cmd.Env = p.Stdout, p.Stderr, p.Env
 	cmd.SysProcAttr = processAttributes()
 	// Pipes that a grandchild keeps open must not block the end.
 	cmd.WaitDelay = stopGrace
