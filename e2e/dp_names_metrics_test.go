@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -88,14 +91,21 @@ func scrapeText(url string) (map[string]*dto.MetricFamily, error) {
 func TestMetricsPolicy(t *testing.T) {
 	t.Parallel()
 	cp := startCP(t, t.TempDir())
-	p := ports(t, 1)
+	p := ports(t, 2)
 	collector := startMetricsCollector(t)
+	ca, dir := newSigner(t), t.TempDir()
+	cert, key := ca.leaf("web.metrics")
+	write(t, filepath.Join(dir, "cert.pem"), cert)
+	write(t, filepath.Join(dir, "key.pem"), key)
 	web := serve(t, "127.0.0.1", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "# TYPE shop_orders counter\nshop_orders{kind=\"book\"} 3\n")
 	}))
 	d := cp.startDP(t, sidecar{
 		name: "web", service: "web", protocol: "http", app: web,
-		env: []string{"KUMA_DATAPLANE_RUNTIME_DYNAMIC_CONFIGURATION_REFRESH_INTERVAL=200ms"},
+		env: []string{
+			"KUMA_DATAPLANE_RUNTIME_DYNAMIC_CONFIGURATION_REFRESH_INTERVAL=200ms",
+			"KUMA_DATAPLANE_RUNTIME_METRICS_CERT_PATH=" + filepath.Join(dir, "cert.pem"), "KUMA_DATAPLANE_RUNTIME_METRICS_KEY_PATH=" + filepath.Join(dir, "key.pem"),
+		},
 	})
 	if _, err := fetch(fmt.Sprintf("http://127.0.0.1:%d/", d.inbound)); err != nil { // unused metrics are left out
 		t.Fatal(err)
@@ -104,7 +114,8 @@ func TestMetricsPolicy(t *testing.T) {
 		"applications":[{"name":"web","port":%d,"path":"/metrics","address":"127.0.0.1"}],
 		"backends":[
 			{"type":"Prometheus","prometheus":{"port":%d,"path":"/my-metrics"}},
-			{"type":"OpenTelemetry","openTelemetry":{"endpoint":"127.0.0.1:%d","refreshInterval":"1s"}}]}}}`, web, p[0], collector.port)
+			{"type":"Prometheus","prometheus":{"port":%d,"path":"/secure","clientId":"secure","tls":{"mode":"ProvidedTLS"}}},
+			{"type":"OpenTelemetry","openTelemetry":{"endpoint":"127.0.0.1:%d","refreshInterval":"1s"}}]}}}`, web, p[0], p[1], collector.port)
 	cp.must(http.MethodPut, "/meshes/default/meshmetrics/all", policy)
 	url := fmt.Sprintf("http://127.0.0.1:%d/my-metrics", p[0])
 	var families map[string]*dto.MetricFamily
@@ -118,6 +129,15 @@ func TestMetricsPolicy(t *testing.T) {
 		if families[name] == nil {
 			t.Errorf("%s is missing", name)
 		}
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	secure := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "web.metrics"}}}
+	if text, err := fetchBy(secure, fmt.Sprintf("https://127.0.0.1:%d/secure", p[1])); err != nil || !strings.Contains(text, "shop_orders") {
+		t.Errorf("over TLS with the given certificate: %v, %.100s", err, text)
+	}
+	if _, err := fetch(fmt.Sprintf("http://127.0.0.1:%d/secure", p[1])); err == nil {
+		t.Error("metrics that need TLS are told in plain text")
 	}
 	labels := map[string]string{}
 	for _, l := range families["shop_orders"].GetMetric()[0].GetLabel() {
