@@ -303,3 +303,21 @@ func TestOlderExternalServicesThroughEgress(t *testing.T) {
 	}
 	egress.rejectsNothing(t)
 }
+
+// A service that Envoy refuses costs neither the others nor their changes.
+func TestEgressSurvivesABadService(t *testing.T) {
+	t.Parallel()
+	cp := startCP(t, t.TempDir())
+	cp.setMTLS("default", &mtls{enabled: "ca-1", backends: []string{"ca-1"}})
+	cp.external("good", "http", "127.0.0.1", app(t, "good"), nil)
+	cp.external("later", "http", "127.0.0.1", app(t, "later"), nil)
+	cp.external("bad", "http", "127.0.0.1", app(t, "bad"), map[string]any{"verification": map[string]any{"caCert": map[string]any{"inlineString": "garbage"}}})
+	cp.startEgress(t, "egress-1")
+	_, urls := cp.externalCaller(t, "good", "bad", "later", "new")
+	awaitStatus(t, urls["good"], "200 good")
+	awaitStatus(t, urls["bad"], "503")
+	cp.external("new", "http", "127.0.0.1", app(t, "new"), nil)
+	awaitStatus(t, urls["new"], "200 new")
+	cp.external("later", "http", "127.0.0.1", app(t, "moved"), nil)
+	awaitStatus(t, urls["later"], "200 moved")
+}
