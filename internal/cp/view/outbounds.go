@@ -1,7 +1,6 @@
 package view
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -94,9 +93,11 @@ func (m *Mesh) zoneOf(o *model.Object) string {
 // legacyVIPs returns the outbounds on addresses of services known by their tags.
 // A name that two entries have leads to the address of the first: its service's,
 // say, and not that of a VirtualOutbound that gives the service another port.
-// Hence the ports of the others are reached there too.
+// Hence the ports of the others are reached there too. Of two services it is the
+// one that was there earlier: who calls his service "a.b" later does not take over
+// a name of "a_b".
 func (m *Mesh) legacyVIPs(vips VIPs) []Outbound {
-	keys := slices.SortedFunc(maps.Keys(vips), VIPKey.Compare)
+	keys := vips.byAge()
 	var out []Outbound
 	entries := map[string]*[]Outbound{} // by name
 	for _, k := range keys {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,18 @@ type VIPEntry struct {
 	// outbounds then; it keeps others from getting the address while clients may
 	// remember it. Zero = in use.
 	ReleasedAt time.Time `json:"releasedAt,omitzero"`
+}
+
+// byAge returns the keys by type, and those of a type by address: addresses are
+// given out from the start of the range on.
+func (v VIPs) byAge() []VIPKey {
+	addresses := make(map[VIPKey]netip.Addr, len(v))
+	for k, e := range v {
+		addresses[k], _ = netip.ParseAddr(e.Address) // bad ones come first; nobody gives such
+	}
+	return slices.SortedFunc(maps.Keys(v), func(a, b VIPKey) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), addresses[a].Compare(addresses[b]), a.Compare(b))
+	})
 }
 
 // VIPOutbound is a port of an address. Port 0 stands for the common port alone.

@@ -66,6 +66,8 @@ func TestVIPsShareAName(t *testing.T) {
 		{Type: view.VIPDomain, Name: "a.mesh"}: {Address: "240.0.0.2", Outbounds: []view.VIPOutbound{
 			{Port: 80, TagSet: a}, {Port: 8080, TagSet: map[string]string{"kuma.io/service": "a", "version": "1"}},
 		}},
+		{Type: view.VIPService, Name: "x_y"}:   {Address: "240.0.0.9", Outbounds: []view.VIPOutbound{{TagSet: a}}},
+		{Type: view.VIPService, Name: "x.y"}:   {Address: "240.0.0.10", Outbounds: []view.VIPOutbound{{TagSet: a}}}, // later
 		{Type: view.VIPDomain, Name: "b.mesh"}: {Address: "240.0.0.3", Outbounds: []view.VIPOutbound{{Port: 90, TagSet: a}}},
 	}.Encode()
 	if err != nil {
@@ -84,6 +86,8 @@ func TestVIPsShareAName(t *testing.T) {
 	}
 	want := []string{
 		"[a.mesh] 240.0.0.0:80 map[kuma.io/service:a]",
+		"[x_y.mesh x.y.mesh] 240.0.0.9:80 map[kuma.io/service:a]",
+		"[x.y.mesh] 240.0.0.10:80 map[kuma.io/service:a]",
 		"[a.mesh] 240.0.0.2:80 map[kuma.io/service:a]",
 		"[a.mesh] 240.0.0.2:8080 map[kuma.io/service:a version:1]",
 		"[a.mesh] 240.0.0.0:8080 map[kuma.io/service:a version:1]",
