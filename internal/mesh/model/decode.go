@@ -268,7 +268,7 @@ func (d decoder) scalar(tree any, rv reflect.Value, path string, f field) error 
 			return err
 		}
 		n, perr := strconv.ParseFloat(text, 64)
-		if perr != nil || n != n || n > 1e308 || n < -1e308 {
+		if perr != nil || !isNumber(text) || n != n || n > 1e308 || n < -1e308 {
 			return &Malformed{Field: path, Message: strconv.Quote(text) + " is not a finite number"}
 		}
 		rv.SetFloat(n)
@@ -304,10 +304,16 @@ func (d decoder) integer(tree any, path string) (*big.Int, error) {
 		return nil, &Malformed{Field: path, Message: "is out of range"}
 	}
 	r, ok := new(big.Rat).SetString(text)
-	if !ok || strings.Contains(text, "/") || !r.IsInt() {
+	if !ok || !isNumber(text) || !r.IsInt() {
 		return nil, &Malformed{Field: path, Message: strconv.Quote(text) + " is not a whole number"}
 	}
 	return r.Num(), nil
+}
+
+// isNumber tells whether a text is a number as JSON writes it: Go reads others,
+// too, such as 0x50, 1_000 and 017.
+func isNumber(text string) bool {
+	return text != "" && (text[0] == '-' || '0' <= text[0] && text[0] <= '9') && json.Valid([]byte(text))
 }
 
 func bigExponent(text string) bool {
