@@ -69,8 +69,11 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	t := &http.Transport{
-		TLSClientConfig: conf, Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+		TLSClientConfig: conf, ForceAttemptHTTP2: true,
 		MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute,
+	}
+	if o.FoundToken == "" { // a token of this host stays on it, however its address is written
+		t.Proxy = http.ProxyFromEnvironment
 	}
 	c := &Client{base: base, headers: o.Headers, http: &http.Client{Timeout: o.Timeout, Transport: t, CheckRedirect: sameServer}}
 	if o.FoundToken != "" {

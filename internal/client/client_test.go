@@ -131,6 +131,12 @@ func TestNobodyListensOrAnswers(t *testing.T) {
 // A token that was found on this host is of no use at another control plane
 // behind a local port; then requests go without it.
 func TestFoundToken(t *testing.T) {
+	for token, proxy := range map[string]bool{"found": false, "": true} {
+		c := client(t, Options{URL: "http://LOCALHOST:5681", FoundToken: token})
+		if got := c.http.Transport.(*http.Transport).Proxy != nil; got != proxy {
+			t.Errorf("token %q: a proxy is asked: %t", token, got)
+		}
+	}
 	var seen []string
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r.Header.Get("Authorization"))
