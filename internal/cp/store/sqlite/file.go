@@ -142,6 +142,7 @@ func (f *file) setUp(lockWait time.Duration) (err error) {
 		"locking_mode = EXCLUSIVE", // before WAL: a second process is refused, and no shared memory is needed
 		"trusted_schema = OFF",
 		"cell_size_check = ON",
+		"secure_delete = ON", // nothing is left of what was deleted, or encrypted since
 		"journal_mode = WAL",
 		"synchronous = FULL", // flush at every commit
 		"journal_size_limit = 67108864",
