@@ -175,7 +175,7 @@ func TestKeysComeAndGo(t *testing.T) {
 		}
 	}
 
-	s, _ := open(t, file) // no key yet
+	s, _ := open(t, file)                          // no key yet
 	large := kinds.Secret.Make("default", "large") // more than a page of the file
 	large.Spec = &kinds.SecretSpec{Data: []byte(canary + strings.Repeat("x", 20_000))}
 	for _, o := range []*model.Object{kinds.Mesh.Make("", "default"), secret, large} {
