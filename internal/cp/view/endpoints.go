@@ -114,9 +114,10 @@ func parseSubset(s string) map[string]string {
 	return out
 }
 
+// hasTags tells whether an endpoint has all wanted tags; "*" stands for any value.
 func hasTags(have, want map[string]string) bool {
 	for k, v := range want {
-		if have[k] != v {
+		if got, ok := have[k]; !ok || v != kinds.MatchAll && got != v {
 			return false
 		}
 	}
