@@ -26,7 +26,8 @@ var parted = map[string]string{
 		"tcp":{"send":"eA==","receive":["eQ=="]}}`,
 	"MeshRateLimit": `{"local":{"http":{"requestRate":{"num":7,"interval":"9s"},"onRateLimit":{"status":423}},
 		"tcp":{"connectionRate":{"num":8,"interval":"3s"}}}}`,
-	"MeshCircuitBreaker": `{"connectionLimits":{"maxConnections":7,"maxRequests":8}}`,
+	"MeshLoadBalancingStrategy": `{"loadBalancer":{"type":"RingHash","ringHash":{"minRingSize":7,"hashPolicies":[{"type":"Header","header":{"name":"x"}}]}}}`,
+	"MeshCircuitBreaker":        `{"connectionLimits":{"maxConnections":7,"maxRequests":8}}`,
 }
 
 // sometimes are values that count where another is switched off.
@@ -39,7 +40,7 @@ func sometimes(kind, path string) bool {
 func TestUnusedMakesNoDifference(t *testing.T) {
 	used, unused := 0, 0
 	for kind, text := range parted {
-		for _, protocol := range []string{"tcp", "http", "http2", "grpc", "kafka"} {
+		for _, protocol := range []string{"tcp", "http", "http2", "grpc", "kafka", "http as connections"} {
 			var conf object
 			if err := json.Unmarshal([]byte(text), &conf); err != nil {
 				t.Fatal(err)
@@ -80,13 +81,20 @@ func dressed(t *testing.T, kind, protocol string, conf object) explain.Subject {
 		list = "from"
 	}
 	spec[list] = []object{{"targetRef": object{"kind": "Mesh"}, "default": conf}}
+	protocol, connections := strings.CutSuffix(protocol, " as connections")
 	inbound := []object{{"port": 80, "tags": object{"kuma.io/service": "a", "kuma.io/protocol": protocol}}}
-	v := view.NewMesh("m", settings()).Next(tablesOf(t, []object{
+	objects := []object{
 		{"type": "Mesh", "name": "m"},
 		{"type": "Dataplane", "mesh": "m", "name": "a-1", "networking": object{"address": "10.0.0.1", "inbound": inbound,
 			"outbound": []object{{"port": 10001, "tags": object{"kuma.io/service": "a"}}}}},
 		{"type": kind, "mesh": "m", "name": "p", "spec": spec},
-	}))
+	}
+	if connections {
+		objects = append(objects, object{"type": "MeshTCPRoute", "mesh": "m", "name": "r", "spec": object{
+			"to": []object{{"targetRef": object{"kind": "MeshService", "name": "a"}, "rules": []object{}}},
+		}})
+	}
+	v := view.NewMesh("m", settings()).Next(tablesOf(t, objects))
 	in, _ := v.For(kinds.Dataplane, "a-1", view.Metadata{})
 	return explain.Subject{Inputs: in, Proxy: build.Proxy(in), Endpoints: v.Endpoints}
 }
@@ -129,8 +137,11 @@ func other(v any) any {
 		return v + 1
 	case []any:
 		return []any{other(v[0])}
+	case map[string]any: // a hash policy
+		v["terminal"] = true
+		return v
 	case string:
-		for _, pair := range [][2]string{{"5xx", "GatewayError"}, {"Internal", "Canceled"}, {"eQ==", "eA=="}, {"eA==", "eQ=="}} {
+		for _, pair := range [][2]string{{"5xx", "GatewayError"}, {"Internal", "Canceled"}, {"RingHash", "Maglev"}, {"eQ==", "eA=="}, {"eA==", "eQ=="}} {
 			if v == pair[0] {
 				return pair[1]
 			}

@@ -186,6 +186,10 @@ type spot struct {
 	// protocol is spoken there, "" = any; resource: see attribute.
 	protocol ir.Protocol
 	resource bool
+	// connections: a MeshTCPRoute routes what speaks HTTP as connections.
+	connections bool
+	// cluster: only what is for clusters counts.
+	cluster bool
 }
 
 func (e *explainer) verdict(c *merged, at spot) *Verdict {
@@ -196,10 +200,20 @@ func (e *explainer) verdict(c *merged, at spot) *Verdict {
 	v := &Verdict{Kind: pol.Kind.Name, Values: attribute(pol, c.refs, at.resource), Unused: !at.wroteBy(pol)}
 	if pol.fits != nil && at.protocol != "" {
 		for i := range v.Values {
-			v.Values[i].Unused = !pol.fits(v.Values[i].Path, at.protocol)
+			v.Values[i].Unused = !at.fits(pol, v.Values[i].Path)
 		}
 	}
 	return v
+}
+
+// fits tells whether a value means something at the place. What is not for
+// clusters has to fit how traffic is routed, too.
+func (at *spot) fits(p *Policy, path string) bool {
+	ofCluster := p.hooks.cluster != nil && (p.ofCluster == nil || p.ofCluster(path))
+	if !ofCluster && (at.cluster || at.connections && !p.fits(path, ir.ProtocolTCP)) {
+		return false
+	}
+	return p.fits(path, at.protocol)
 }
 
 // wroteBy tells whether a kind did something at the place.
@@ -224,7 +238,10 @@ func (e *explainer) whole() spot {
 
 // outbound is an outbound with its routes and the clusters of its destination.
 func (e *explainer) outbound(o *ir.Outbound, key resKey) spot {
-	at := spot{wrote: []ir.Origins{o.Origins}, protocol: protocolOf(o.Protocol), resource: Resource(o.Destination)}
+	at := spot{
+		wrote: []ir.Origins{o.Origins}, protocol: protocolOf(o.Protocol), resource: Resource(o.Destination),
+		connections: o.TCP != nil && o.Protocol.HTTPLike(),
+	}
 	if o.HTTP != nil {
 		for _, r := range o.HTTP.Routes {
 			at.wrote = append(at.wrote, r.Origins)
@@ -290,7 +307,7 @@ func (e *explainer) outbounds() {
 			one := *d
 			one.route = route.Name
 			if c := e.r.forDestination(&one, resKey{key.dest, route.Name}); c != whole {
-				addTo(&out.Routes[j], e.verdict(c, spot{[]ir.Origins{route.Origins}, at.protocol, at.resource}))
+				addTo(&out.Routes[j], e.verdict(c, spot{wrote: []ir.Origins{route.Origins}, protocol: at.protocol, resource: at.resource}))
 			}
 		}
 	}
@@ -302,7 +319,7 @@ func (e *explainer) clusters() {
 	}
 	for i, c := range e.p.Clusters {
 		d, key := destinationIn(c.Destination, e.labels)
-		at := spot{[]ir.Origins{c.Origins}, protocolOf(c.Protocol), d.kind != ""}
+		at := spot{wrote: []ir.Origins{c.Origins}, protocol: protocolOf(c.Protocol), resource: d.kind != "", cluster: true}
 		addTo(&e.x.Clusters[i], e.verdict(e.r.forDestination(d, key), at))
 	}
 }

@@ -114,6 +114,9 @@ type Def[C any] struct {
 	Requests func(c *C, r *ir.Route, o *ir.Outbound, x *Context)
 	// Cluster acts on what outbounds and routes send to.
 	Cluster func(c *C, cl *ir.Cluster, x *Context)
+	// OfCluster tells whether Cluster uses the value at a path below the conf; nil =
+	// it uses all. It serves to explain, as Fits, without which it has no effect.
+	OfCluster func(path string) bool
 	// ClusterFromInbounds: the conf of Cluster is that of the proxy's inbounds.
 	ClusterFromInbounds bool
 	// Passthrough acts on traffic that leaves the mesh; the conf is that of
@@ -179,6 +182,7 @@ type Policy struct {
 	atEgress    EgressPart
 	inline      bool
 	fits        func(path string, p ir.Protocol) bool // nil = all do
+	ofCluster   func(path string) bool                // nil = all are
 	merge       func(cs []contribution) any
 	patches     func(c any) []PlacedPatch
 	permits     func(c any) bool
@@ -229,7 +233,7 @@ func Define[C any](d Def[C]) *Policy {
 	k := d.Kind
 	p := &Policy{
 		Kind: &k, Targets: d.Targets, OnlyMTLS: d.OnlyMTLS, lists: d.Lists,
-		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, atEgress: d.AtEgress, inline: d.Inline, fits: d.Fits, protocols: d.Protocols,
+		fromAsRules: d.FromAsRules, absent: d.Absent, fromInbound: d.ClusterFromInbounds, atEgress: d.AtEgress, inline: d.Inline, fits: d.Fits, ofCluster: d.OfCluster, protocols: d.Protocols,
 		parts: func(spec any) parts { return erase(d.Parts(spec)) },
 		merge: d.eraseMerge(), none: (*C)(nil), hooks: d.eraseHooks(),
 	}

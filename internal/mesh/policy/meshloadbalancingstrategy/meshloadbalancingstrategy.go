@@ -228,6 +228,7 @@ var Policy = policy.Define(policy.Def[Conf]{
 	AtEgress:     policy.EgressServices | policy.EgressResources,
 	Cluster:      cluster,
 	Requests:     requests,
+	OfCluster:    func(path string) bool { return !strings.HasSuffix(path, ".hashPolicies") },
 	Fits: func(path string, p ir.Protocol) bool {
 		return p.HTTPLike() || !strings.HasSuffix(path, ".hashPolicies") // connections are not hashed
 	},

@@ -81,6 +81,13 @@ var Policy = policy.Define(policy.Def[Conf]{
 	Outbound:     outbound,
 	Requests:     requests,
 	Cluster:      func(c *Conf, cl *ir.Cluster, _ *policy.Context) { c.cluster(cl) },
+	OfCluster: func(path string) bool {
+		switch path {
+		case "connectionTimeout", "idleTimeout", "http.maxStreamDuration", "http.maxConnectionDuration":
+			return true
+		}
+		return false
+	},
 	Fits: func(path string, p ir.Protocol) bool {
 		switch path {
 		case "idleTimeout":
