@@ -43,8 +43,9 @@ type Gate struct {
 	// UnsafeDelete lets meshes go that still have proxies, and zones that are online.
 	UnsafeDelete bool
 	// Native adds what is wrong with parts of an object that only the proxy's own
-	// types can tell (patches). nil = nobody can.
-	Native func(o *model.Object, v *model.Violations)
+	// types can tell (patches), and returns sentences about what is accepted but
+	// likely not meant. nil = nobody can.
+	Native func(o *model.Object, v *model.Violations) (warnings []string)
 	// ReadFile reads files that data sources name, with a bound. nil = they are refused.
 	ReadFile func(path string) ([]byte, error)
 }
@@ -79,8 +80,9 @@ func (g *Gate) Admit(ctx context.Context, o, prior *model.Object) (*model.Object
 	if out.Kind.Validate != nil {
 		out.Kind.Validate(out, &v)
 	}
+	var warnings []string
 	if g.Native != nil && v.Empty() {
-		g.Native(out, &v)
+		warnings = g.Native(out, &v)
 	}
 	if err := v.Err(); err != nil {
 		return nil, nil, err
@@ -96,9 +98,8 @@ func (g *Gate) Admit(ctx context.Context, o, prior *model.Object) (*model.Object
 	if err := g.checkOthers(ctx, out, mesh); err != nil {
 		return nil, nil, err
 	}
-	var warnings []string
 	if out.Kind.Warn != nil {
-		warnings = out.Kind.Warn(out)
+		warnings = append(warnings, out.Kind.Warn(out)...)
 	}
 	return out, warnings, nil
 }

@@ -107,22 +107,30 @@ func (s *Settings) ranges(c *config.Config) error {
 	return nil
 }
 
-// CheckPatches finds patches and resources in objects that are none of Envoy's.
-func CheckPatches(o *model.Object, v *model.Violations) {
+// CheckPatches finds patches and resources in objects that are none of Envoy's. It
+// warns of fields that Envoy does not have.
+func CheckPatches(o *model.Object, v *model.Violations) (warnings []string) {
+	check := func(pt ir.Patch, v *model.Violations) {
+		checkPart(pt, v)
+		for _, f := range envoy.UnknownFields(pt) {
+			warnings = append(warnings, v.Path()+": has no effect: Envoy has no field "+f+" there; correct its name")
+		}
+	}
 	if t, ok := o.Spec.(*kinds.ProxyTemplateSpec); ok {
 		for _, part := range legacy.EnvoyParts(t) {
-			checkPart(part.Patch, v.At(part.Path...))
+			check(part.Patch, v.At(part.Path...))
 		}
-		return
+		return warnings
 	}
 	for _, p := range catalog.Policies {
 		if p.Kind != o.Kind {
 			continue
 		}
 		for _, part := range p.Patches(o) {
-			checkPart(part.Patch, v.At(part.Path...))
+			check(part.Patch, v.At(part.Path...))
 		}
 	}
+	return warnings
 }
 
 func checkPart(pt ir.Patch, v *model.Violations) {
