@@ -53,6 +53,8 @@ type Client struct {
 	http    *http.Client
 	// found is the token that was found, nil when it turned out to be of no use.
 	found atomic.Pointer[string]
+	// inVain: it did so.
+	inVain atomic.Bool
 }
 
 // New returns a client, or an error that says which option is wrong.
@@ -147,8 +149,12 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	answer, err := c.once(ctx, method, path, query, body, found)
 	var e *Error
 	if found != nil && errors.As(err, &e) && e.Status == http.StatusUnauthorized {
-		c.found.Store(nil) // it belongs to another control plane
-		return c.once(ctx, method, path, query, body, nil)
+		c.found.Store(nil) // it belongs to another control plane, or was taken back
+		c.inVain.Store(true)
+		answer, err = c.once(ctx, method, path, query, body, nil)
+	}
+	if c.inVain.Load() && errors.As(err, &e) && e.Status == http.StatusForbidden {
+		err = fmt.Errorf("%w; the administrator's token that was found on this host is not accepted there", err)
 	}
 	return answer, err
 }

@@ -140,12 +140,22 @@ func TestFoundToken(t *testing.T) {
 	var seen []string
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r.Header.Get("Authorization"))
-		if r.Header.Get("Authorization") == "Bearer wrong" {
+		switch {
+		case r.Header.Get("Authorization") == "Bearer wrong":
 			w.WriteHeader(http.StatusUnauthorized)
+		case r.URL.Path == "/secret":
+			w.WriteHeader(http.StatusForbidden)
 		}
 		fmt.Fprint(w, `{}`)
 	})
 	c := client(t, Options{URL: s.URL, FoundToken: "wrong"})
+	for range 2 {
+		if _, err := c.Get(t.Context(), "/secret", nil); err == nil || !strings.Contains(err.Error(), "found on this host is not accepted") {
+			t.Errorf("what the token would have opened: %v", err)
+		}
+	}
+	seen = nil
+	c = client(t, Options{URL: s.URL, FoundToken: "wrong"})
 	for range 2 {
 		if _, err := c.Get(t.Context(), "/x", nil); err != nil {
 			t.Fatal(err)

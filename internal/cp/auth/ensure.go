@@ -83,7 +83,7 @@ func (t *Tokens) ensureAdmin(ctx context.Context) error {
 	}
 	if found {
 		if _, err := t.VerifyUser(ctx, strings.TrimSpace(string(data))); err != nil {
-			t.log.Warn("the token of the administrator is no longer accepted; delete the GlobalSecret and start kuma-cp again to get a new one",
+			t.log.Warn("the token of the administrator is no longer accepted; delete the GlobalSecret (where nobody else may, start kuma-cp once with KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN=true for that) and start kuma-cp again to get a new one",
 				"secret_name", adminToken().Name, "reason", err)
 		}
 		return nil
