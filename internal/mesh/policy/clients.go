@@ -122,18 +122,16 @@ func extend(combos [][]TagMatch, key, value string) [][]TagMatch {
 // one client, as lists of ascending indexes. ok is false if there are too many.
 func cliques(subs []subset) (groups [][]int, ok bool) {
 	var nodes []int // distinct subsets
+	seen := make(map[string]bool, len(subs))
 	for i, s := range subs {
-		dup := false
-		for _, j := range nodes {
-			dup = dup || maps.Equal(subs[j], s)
-		}
-		if !dup {
+		if k := tagsKey(matchers(s)); !seen[k] {
+			seen[k] = true
 			nodes = append(nodes, i)
 		}
 	}
 	g := graph{subs: subs}
 	g.grow(nil, nodes, nil)
-	if len(g.found) > maxCombinations {
+	if g.tooMuch() {
 		return nil, false
 	}
 	slices.SortFunc(g.found, func(a, b []int) int { return strings.Compare(joinInts(b), joinInts(a)) })
@@ -152,12 +150,19 @@ func joinInts(list []int) string {
 type graph struct {
 	subs  []subset
 	found [][]int
+	steps int // comparisons of two subsets
 }
+
+// maxSteps bounds the search, a second or two: among thousands of subsets that go
+// together it would take hours to find the first group.
+const maxSteps = 40_000_000
+
+func (g *graph) tooMuch() bool { return len(g.found) > maxCombinations || g.steps > maxSteps }
 
 // grow is the algorithm of Bron and Kerbosch with a pivot: in is a clique, may
 // are the nodes that can extend it, not those that were tried before.
 func (g *graph) grow(in, may, not []int) {
-	if len(g.found) > maxCombinations {
+	if g.tooMuch() {
 		return
 	}
 	if len(may) == 0 {
@@ -186,6 +191,9 @@ func (g *graph) pivot(may, not []int) int {
 			if c := len(g.near(may, n)); c > most {
 				best, most = n, c
 			}
+			if g.tooMuch() {
+				return best
+			}
 		}
 	}
 	return best
@@ -193,6 +201,7 @@ func (g *graph) pivot(may, not []int) int {
 
 // near returns the nodes of list that have an edge to n.
 func (g *graph) near(list []int, n int) []int {
+	g.steps += len(list)
 	var out []int
 	for _, x := range list {
 		if x != n && g.subs[x].intersects(g.subs[n]) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -118,6 +119,25 @@ func TestCliques(t *testing.T) {
 		if !slices.EqualFunc(got, want, slices.Equal[[]int]) {
 			t.Fatalf("cliques of %v: got %v, want %v", subs, got, want)
 		}
+	}
+}
+
+// TestCliquesEnd: the search ends soon, also among many subsets that all go together.
+func TestCliquesEnd(t *testing.T) {
+	var together, apart []subset
+	for i := range 2000 {
+		together = append(together, subset{"k" + strconv.Itoa(i): "v"})
+		apart = append(apart, subset{"k": strconv.Itoa(i)})
+	}
+	start := time.Now()
+	if groups, ok := cliques(together); ok {
+		t.Errorf("%d groups", len(groups))
+	}
+	if groups, ok := cliques(apart); !ok || len(groups) != len(apart) {
+		t.Errorf("%d groups of %d, %v", len(groups), len(apart), ok)
+	}
+	if d := time.Since(start); d > time.Minute {
+		t.Errorf("took %s", d)
 	}
 }
 
