@@ -175,8 +175,19 @@ func (a at) external(spec *kinds.MeshExternalServiceSpec) {
 	}
 }
 
-// outside: in a mesh that sends what leaves it through its egress there must be one.
+// outside: a service belongs to the proxies that offer it, and in a mesh that sends
+// what leaves it through its egress there must be one.
 func (a at) outside(spec *kinds.ExternalServiceSpec) {
+	for _, dp := range a.c.proxies {
+		offers := func(in kinds.Inbound) bool {
+			return in.Service() == spec.Service() && !in.Ignored() && in.Port != model.ServicelessPort
+		}
+		if slices.ContainsFunc(model.Spec[kinds.DataplaneSpec](dp).Inbounds(), offers) {
+			a.add(Warning, ruleReplaced, []any{"tags", model.Q(model.TagService)}, "give one of them another name",
+				"gets no traffic: the proxy %s offers the service %s, too, and proxies come first", dp.Meta.Name, spec.Service())
+			return
+		}
+	}
 	facts := a.c.View.Facts()
 	if !facts.MTLS || !facts.ZoneEgress || !a.c.known() || a.c.Tables.Table(kinds.ZoneEgress, "").Len() > 0 {
 		return

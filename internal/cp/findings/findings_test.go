@@ -178,6 +178,8 @@ var cases = []struct {
 {type: Mesh, name: default, routing: {zoneEgress: true}, mtls: {enabledBackend: ca, backends: [{name: ca, type: builtin}]}}
 ---
 {type: ExternalService, mesh: default, name: out, tags: {kuma.io/service: out, kuma.io/protocol: http}, networking: {address: "192.0.2.1:443"}}`},
+	{name: "outside what a proxy offers", want: []string{`warning replaced out tags["kuma.io/service"]`}, docs: `
+{type: ExternalService, mesh: default, name: out, tags: {kuma.io/service: db}, networking: {address: "192.0.2.1:443"}}`},
 	{name: "an external service without endpoints", want: []string{"warning selects-nothing empty spec.endpoints"}, docs: `
 {type: MeshExternalService, mesh: default, name: empty, spec: {match: {type: HostnameGenerator, port: 25, protocol: tcp}}}`},
 	{name: "secrets that do not exist", want: []string{"warning missing-secret out networking.tls.caCert.secret"}, docs: `
