@@ -228,7 +228,7 @@ func compareItems(a, b TargetRef) int {
 // selectsDestination tells whether an item of the policy selects a destination.
 func (c *compiled) selectsDestination(t *TargetRef, d *destination) bool {
 	if c.kind == RefMeshHTTPRoute {
-		return d.route != "" && t.Kind == RefMesh && c.selectsRoute(d)
+		return d.route != "" && refSelects(t, c.row.Object, d) && c.selectsRoute(d)
 	}
 	return refSelects(t, c.row.Object, d)
 }

@@ -150,6 +150,8 @@ func TestPermutation(t *testing.T) {
 	}
 }
 
+func external(name string) TargetRef { return TargetRef{Kind: RefMeshExternalService, Name: name} }
+
 // TestRoutes: a policy on a MeshHTTPRoute reaches the routes made from it, and
 // adds to what holds for the destination.
 func TestRoutes(t *testing.T) {
@@ -166,20 +168,27 @@ func TestRoutes(t *testing.T) {
 			seen = append(seen, o.Destination.Name+" "+r.Name+" "+string(b))
 		},
 	})
-	route := object(routePolicy, "r", &routeSpec{rules: []RouteRule{{service("api"), "h1"}}})
+	route := object(routePolicy, "r", &routeSpec{rules: []RouteRule{{service("api"), "h1"}, {external("ext"), "h1"}}})
 	general := object(p, "all", &testSpec{To: []Item[testConf]{to(TargetRef{Kind: RefMesh}, testConf{A: num(1), B: num(1)})}})
 	special := object(p, "on-route", top(TargetRef{Kind: RefMeshHTTPRoute, Name: "r"}, 2))
+	outside := object(p, "on-route-to-ext", &testSpec{TargetRef: &TargetRef{Kind: RefMeshHTTPRoute, Name: "r"}, To: []Item[testConf]{
+		to(external("ext"), testConf{A: num(3)}), to(external("other"), testConf{A: num(4)}),
+	}})
 	proxy := &ir.Proxy{}
-	for _, d := range []ir.Destination{{Name: "api"}, {Name: "db"}, {Kind: RefMeshService, Mesh: "m", Name: "api", Display: "api"}} {
+	for _, d := range []ir.Destination{
+		{Name: "api"}, {Name: "db"}, {Kind: RefMeshService, Mesh: "m", Name: "api", Display: "api"},
+		{Kind: RefMeshExternalService, Mesh: "m", Name: "ext", Display: "ext"},
+	} {
 		proxy.Outbounds = append(proxy.Outbounds, &ir.Outbound{
 			Destination: d, Listener: ir.Listener{HTTP: &ir.HTTP{Routes: []*ir.Route{{Name: "h1"}, {Name: "h2"}}}},
 		})
 	}
-	Dress(proxy, Match([]*Policy{routePolicy, p}, sidecar(), tablesOf(route, general, special)), &Env{Backends: backends{}}, NewMemo())
+	Dress(proxy, Match([]*Policy{routePolicy, p}, sidecar(), tablesOf(route, general, special, outside)), &Env{Backends: backends{}}, NewMemo())
 	want := []string{
 		`api h1 {"a":2,"b":1}`, `api h2 {"a":1,"b":1}`,
 		`db h1 {"a":1,"b":1}`, `db h2 {"a":1,"b":1}`,
 		`api h1 {"a":2,"b":1}`, `api h2 {"a":1,"b":1}`,
+		`ext h1 {"a":3,"b":1}`, `ext h2 {"a":1,"b":1}`,
 	}
 	if d := cmp.Diff(want, seen); d != "" {
 		t.Errorf("confs of routes (-want +got):\n%s", d)
