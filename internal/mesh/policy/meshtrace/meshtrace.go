@@ -312,7 +312,7 @@ func (d *Datadog) validate(v *model.Violations) {
 		name string
 		set  bool
 	}{
-		{"user", u.User != nil}, {"path", u.Path != ""}, {"query", u.RawQuery != ""}, {"fragment", u.Fragment != ""},
+		{"user", u.User != nil}, {"path", u.Path != ""}, {"query", u.RawQuery != ""},
 	} {
 		if part.set {
 			v.Add("a %s has no meaning here; leave it out", part.name)

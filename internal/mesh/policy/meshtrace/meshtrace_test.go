@@ -55,7 +55,8 @@ func TestURLs(t *testing.T) {
 		`{"type":"Datadog","datadog":{"url":"http://a:1"}}`:           0,
 		`{"type":"Datadog","datadog":{"url":"https://a:1"}}`:          1,
 		`{"type":"Datadog","datadog":{"url":"http://a"}}`:             1,
-		`{"type":"Datadog","datadog":{"url":"http://u@a:1/p?q=1#f"}}`: 4,
+		`{"type":"Datadog","datadog":{"url":"http://u@a:1/p?q=1#f"}}`: 3,
+		`{"type":"Datadog","datadog":{"url":"http://a:1#f"}}`:         0, // as ever
 		`{"type":"Datadog","datadog":{"url":"http://a:70000"}}`:       1,
 		`{"type":"Datadog","datadog":{"url":"a:1"}}`:                  1,
 		`{"type":"Zipkin","zipkin":{"url":""}}`:                       1,
