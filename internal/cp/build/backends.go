@@ -17,10 +17,7 @@ import (
 	"weft/internal/mesh/policy"
 )
 
-const (
-	meshALPN      = "kuma"
-	egressService = "zone-egress"
-)
+const meshALPN = "kuma"
 
 // backends finds destinations for routes and makes their clusters.
 type backends struct {
@@ -254,7 +251,7 @@ func (x *backends) clientTLS(d *view.Destination, tags map[string]string) *ir.Cl
 	names := d.Identities
 	switch {
 	case d.External:
-		names = []string{egressService}
+		names = []string{kinds.EgressService}
 	case d.Kind == "":
 		names = []string{d.Name}
 	}

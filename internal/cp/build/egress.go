@@ -23,13 +23,13 @@ func Egress(in *view.ZoneInputs) *ir.Proxy {
 		n = &kinds.ZoneEgressNetworking{}
 	}
 	p := &ir.Proxy{
-		ID: in.ID, Type: ir.ZoneEgress, Service: egressService, Address: n.Address,
-		Tags: map[string][]string{model.TagService: {egressService}},
+		ID: in.ID, Type: ir.ZoneEgress, Service: kinds.EgressService, Address: n.Address,
+		Tags: map[string][]string{model.TagService: {kinds.EgressService}},
 		Zone: in.CP.Zone, IPv6: in.Node.IPv6, WorkDir: in.Node.WorkDir,
 		InternalCIDRs: internalCIDRs(in.CP, &in.Node),
 		Passage:       &ir.Passage{Address: n.Address, Port: n.Port},
 	}
-	used := names{}
+	used := names{"cluster kuma:envoy:admin": true, "cluster kuma:readiness": true}
 	for _, m := range in.Meshes {
 		e := &egress{p: p, in: in, mesh: m, facts: m.Facts(), used: used}
 		resources := m.Policies().MatchResources()
@@ -52,7 +52,7 @@ func Egress(in *view.ZoneInputs) *ir.Proxy {
 				e.resource(r, sni, resources)
 			}
 		}
-		p.Identities = append(p.Identities, &ir.Identity{Mesh: m.Name(), Services: []string{egressService}})
+		p.Identities = append(p.Identities, &ir.Identity{Mesh: m.Name(), Services: []string{kinds.EgressService}})
 	}
 	addAdmin(p, &in.Node)
 	return p

@@ -32,6 +32,8 @@ func TestValidateDataplane(t *testing.T) {
 		{net(`"inbound": [{"port": 80, "state": "Sometimes"}]`), []string{"malformed: networking.inbound[0].state"}},
 		{net(`"gateway": {"tags": {"kuma.io/service": "a"}}, "outbound": [{"port": 1, "tags": {"kuma.io/service": "b"}}]`), nil},
 		{net(`"gateway": {"type": "BUILTIN", "tags": {"kuma.io/service": "a"}}`), nil},
+		{net(`"inbound": [{"port": 80, "tags": {"kuma.io/service": "zone-egress"}}]`), []string{`networking.inbound[0].tags["kuma.io/service"]`}},
+		{net(`"gateway": {"tags": {"kuma.io/service": "zone-egress"}}`), []string{`networking.gateway.tags["kuma.io/service"]`}},
 		{net(`"gateway": {"type": 1, "tags": {"kuma.io/service": "a"}}`) + `, "probes": {"port": 1}`, []string{"networking.probes"}},
 		{net(`"gateway": {"tags": {"kuma.io/service": "a"}}`) + `, "metrics": {"type": "moon"}`, nil},
 		{net(`"inbound": [` + in + `], "transparentProxying": {"redirectPortInbound": 70000, "reachableBackends": {"refs": [{"kind": "MeshService", "labels": {"a b": "c"}}, {"kind": "MeshService", "name": "A"}]}}`),

@@ -67,6 +67,7 @@ func (d *DataplaneSpec) validateGateway(g *DataplaneGateway, v *model.Violations
 		tags.At(model.Q(model.TagProtocol)).Add("must be tcp for a gateway, not %q", p)
 	}
 	TagRules{Service: true}.Check(g.Tags, tags)
+	checkNotEgress(g.Tags, tags)
 }
 
 // validateAdmin refuses an admin port that another listener of the proxy needs:
@@ -119,9 +120,18 @@ func (d *DataplaneSpec) validateInbound(in *Inbound, v *model.Violations) {
 	if _, ok := in.Tags[model.TagService]; !ok {
 		tags.At(model.Q(model.TagService)).Add("is missing; it names the service that the workload offers")
 	}
+	checkNotEgress(in.Tags, tags)
 	TagRules{Protocol: true}.Check(in.Tags, tags)
 	if in.ServiceProbe != nil {
 		in.ServiceProbe.validate(v.At("serviceProbe"))
+	}
+}
+
+// checkNotEgress refuses the name by which clients know the egress of the zone, to
+// which they entrust what leaves the mesh.
+func checkNotEgress(tags map[string]string, v *model.Violations) {
+	if tags[model.TagService] == EgressService {
+		v.At(model.Q(model.TagService)).Add("%q is the name by which zone egresses prove who they are; choose another one", EgressService)
 	}
 }
 

@@ -4,6 +4,9 @@ import (
 	"weft/internal/mesh/model"
 )
 
+// EgressService is the service that egresses prove to be.
+const EgressService = "zone-egress"
+
 // ZoneEgress is the kind that describes a proxy through which traffic leaves the zone.
 var ZoneEgress = &model.Kind{
 	Name: "ZoneEgress", Plural: "zoneegresses", Short: "ze", One: "zoneegress", Many: "zoneegresses",
