@@ -142,6 +142,10 @@ var cases = []struct {
 {type: MeshFaultInjection, mesh: default, name: old, spec: {targetRef: {kind: Mesh, proxyTypes: [Sidecar]}, from: [{targetRef: {kind: MeshSubset, tags: {kuma.io/service: web}}, default: {http: [{abort: {httpStatus: 500, percentage: 1}}]}}]}}
 ---
 {type: MeshFaultInjection, mesh: default, name: all, spec: {targetRef: {kind: Dataplane, labels: {kuma.io/mesh: default}}, from: [{targetRef: {kind: Mesh}, default: {http: []}}]}}`},
+	{name: "what is for gateways only", want: []string{"warning selects-nothing faults spec.to", "warning selects-nothing limit spec.to"}, docs: `
+{type: MeshRateLimit, mesh: default, name: limit, spec: {targetRef: {kind: MeshHTTPRoute, name: fine}, to: [{targetRef: {kind: Mesh}, default: {local: {http: {requestRate: {num: 1, interval: 1s}}}}}]}}
+---
+{type: MeshFaultInjection, mesh: default, name: faults, spec: {to: [{targetRef: {kind: Mesh}, default: {http: []}}]}}`},
 	{name: "parts for protocols that are not spoken", want: []string{
 		"warning protocol-mismatch limit spec.rules[0].default", "warning protocol-mismatch retry spec.to[0].default", "warning protocol-mismatch route spec.to[0]",
 	}, docs: `

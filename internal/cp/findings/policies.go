@@ -26,9 +26,22 @@ func (a at) policy(p *policy.Policy) {
 	}
 	a.references(p)
 	a.weights(p)
+	a.gatewaysOnly(p)
 	if a.top(p) {
 		a.protocols(p, a.selected(p))
 	}
+}
+
+// gatewaysOnly tells of items under to, where these are for gateways only, in a
+// mesh without gateways.
+func (a at) gatewaysOnly(p *policy.Policy) {
+	gateway := func(dp *model.Object) bool { return model.Spec[kinds.DataplaneSpec](dp).IsBuiltinGateway() }
+	if !p.Targets.ByScope || p.Top(a.o).Kind == policy.RefMeshGateway || len(p.References(a.o)) == 0 ||
+		!a.c.known() || slices.ContainsFunc(a.c.proxies, gateway) {
+		return
+	}
+	a.add(Warning, ruleSelectsNothing, []any{"spec", "to"}, "for sidecars use from or rules and select sidecars only, by Dataplane or by proxyTypes",
+		"has no effect: it is for built-in gateways, of which mesh %q has none", a.c.Mesh)
 }
 
 // top looks at the policy's own target. It returns false if it is not known what
