@@ -33,6 +33,8 @@ type testCP struct {
 	dp          string // of the data plane server
 	dir         string // working directory
 	ports       []string
+	moved       map[string]string // ports of the fixture: ours to the recorded one
+	proxies     []string          // working directories, in the order of start
 }
 
 // startCP runs a control plane with the memory store until the test ends.

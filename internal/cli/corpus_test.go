@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -230,6 +231,7 @@ func startFixture(t *testing.T, dir string) *testCP {
 		dp = buildDP(t)
 	}
 	cp := startCP(t, settings...)
+	dir = cp.moveFixture(t, dir)
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -243,14 +245,47 @@ func startFixture(t *testing.T, dir string) *testCP {
 		cp.startProxy(t, dp, envoy, p.ProxyType, filepath.Join(dir, p.File))
 	}
 	for _, r := range fixture.Ready {
-		if strings.HasPrefix(r.Path, "/zone") { // zone proxies get no configuration yet that they could accept
+		if strings.HasPrefix(r.Path, "/zone-ingresses") { // they get no configuration yet that they could accept
 			r.Until = slices.DeleteFunc(r.Until, func(p string) bool { return strings.Contains(p, "responsesAcknowledged") })
 		}
 		if !cp.await(t, r.Path, time.Minute, r.Until...) {
-			t.Fatalf("fixture %s never became what the corpus wants", filepath.Base(dir))
+			t.Fatal("the fixture never became what the corpus wants")
 		}
 	}
 	return cp
+}
+
+// fixturePort are the ports of proxies in fixtures.
+var fixturePort = regexp.MustCompile(`\b235\d\d\b`)
+
+// moveFixture copies a fixture and gives it ports of its own, since other tests on
+// this host may use the recorded ones.
+func (c *testCP) moveFixture(t *testing.T, dir string) string {
+	t.Helper()
+	c.moved = map[string]string{}
+	ours := map[string]string{}
+	out := t.TempDir()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // one without objects need not be there
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved := fixturePort.ReplaceAllStringFunc(string(text), func(port string) string {
+			if ours[port] == "" {
+				ours[port] = freePorts(t, 1)[0]
+				c.moved[ours[port]] = port
+			}
+			return ours[port]
+		})
+		if err := os.WriteFile(filepath.Join(out, e.Name()), []byte(moved), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
 }
 
 // play runs one case and compares.
@@ -263,7 +298,7 @@ func (c *recorded) play(t *testing.T, cp *testCP, known *differences, used []boo
 	k := &kumactl{home: filepath.Join(base, "home"), dir: filepath.Join(base, "files"), env: c.ClientEnv}
 	c.prepare(t, k, cp)
 	r := k.run(t, c.args(t, k, cp)...)
-	p := places{ports: cp.ports, dirs: []string{k.dir, k.home, base}, host: hostname(t)}
+	p := places{ports: cp.ports, dirs: []string{k.dir, k.home, base}, proxies: cp.proxies, moved: cp.moved, host: hostname(t)}
 	got := c.outputs(t, k, cp, p, r)
 	for _, d := range c.compare(t, got) {
 		reasons := known.deliberate(c.name, d)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -20,6 +21,7 @@ import (
 // Outputs are made equal from run to run, as the corpus was when it was recorded.
 var (
 	timeText   = regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?`)
+	digits     = regexp.MustCompile(`\d+`)
 	uuidText   = regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
 	jwtText    = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
 	pemText    = regexp.MustCompile(`(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?-----END [A-Z0-9 ]+-----\n?`)
@@ -41,10 +43,16 @@ const zeroTime = "0001-01-01T00:00:00Z"
 // places are what differs from run to run and from host to host.
 type places struct {
 	ports, dirs []string
+	proxies     []string          // working directories, in the order of start
+	moved       map[string]string // ours to the recorded port
 	host        string
 }
 
 func (p places) normal(s string) string {
+	for i, dir := range p.proxies {
+		s = strings.ReplaceAll(s, dir, fmt.Sprintf("<dir>/dp-%d", i))
+	}
+	s = digits.ReplaceAllStringFunc(s, func(n string) string { return cmp.Or(p.moved[n], n) })
 	for _, d := range p.dirs {
 		s = strings.ReplaceAll(s, d, "<dir>")
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -29,6 +30,9 @@ func (c *testCP) startProxy(t *testing.T, dp, envoy, proxyType, file string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	readiness := freePorts(t, 1)[0]
+	c.moved[readiness] = strconv.Itoa(23560 + len(c.proxies)) // as it was recorded
+	c.proxies = append(c.proxies, dir)
 	args := []string{
 		"run", "--cp-address=" + c.dp, "--ca-cert-file=" + filepath.Join(c.dir, tlsutil.OwnCertFile), "--binary-path=" + envoy,
 		"--dns-enabled=false", "--config-dir=" + dir, "--concurrency=1", "--dataplane-file=" + file,
@@ -39,7 +43,7 @@ func (c *testCP) startProxy(t *testing.T, dp, envoy, proxyType, file string) {
 	cmd := exec.CommandContext(t.Context(), dp, args...)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &log, &log, dir
-	cmd.Env = append(os.Environ(), "KUMA_READINESS_PORT="+freePorts(t, 1)[0], "KUMA_DATAPLANE_RUNTIME_SOCKET_DIR="+dir,
+	cmd.Env = append(os.Environ(), "KUMA_READINESS_PORT="+readiness, "KUMA_DATAPLANE_RUNTIME_SOCKET_DIR="+dir,
 		"KUMA_DATAPLANE_DRAIN_TIME=100ms")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	if err := cmd.Start(); err != nil {
