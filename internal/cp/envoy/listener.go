@@ -126,36 +126,39 @@ func inboundChains(t *ir.ServerTLS) []chainKind {
 func inboundChain(in *ir.Inbound, name string, secured bool, cidrs []string, logs string) (*listener.FilterChain, error) {
 	stat := fmt.Sprintf("localhost_%d", in.WorkloadPort)
 	s := side{inbound: true, stat: stat, route: "inbound:" + in.Service, host: in.Service, cidrs: cidrs, logs: logs}
-	access := in.Access
 	if !secured {
-		access = nil
+		filters, err := networkFilters(&in.Listener, s)
+		return &listener.FilterChain{Filters: filters}, err
 	}
-	var err error
-	if access != nil && in.HTTP != nil && !access.Network {
-		if s.denied, err = deniedLog(filterHTTPRBAC, deniedAt(in)); err != nil {
-			return nil, err
-		}
-		s.access = access
-		access = nil
-	}
-	filters, err := networkFilters(&in.Listener, s)
+	filters, err := guardedFilters(in, s, statName(name)+".")
 	if err != nil {
 		return nil, err
 	}
-	if access != nil {
-		f, err := networkRBAC(access, statName(name)+".")
+	tls, err := downstreamTLS(in.TLS)
+	return &listener.FilterChain{Filters: filters, TransportSocket: tls}, err
+}
+
+// guardedFilters returns the filters of a chain with those that decide who may use
+// it: for each request where requests can be told apart, else for each connection,
+// with statistics under stat.
+func guardedFilters(in *ir.Inbound, s side, stat string) ([]*listener.Filter, error) {
+	if in.Access == nil {
+		return networkFilters(&in.Listener, s)
+	}
+	if in.HTTP != nil && !in.Access.Network {
+		log, err := deniedLog(filterHTTPRBAC, deniedAt(in))
 		if err != nil {
 			return nil, err
 		}
-		filters = append([]*listener.Filter{f}, filters...)
+		s.access, s.denied = in.Access, log
+		return networkFilters(&in.Listener, s)
 	}
-	chain := &listener.FilterChain{Filters: filters}
-	if secured {
-		if chain.TransportSocket, err = downstreamTLS(in.TLS); err != nil {
-			return nil, err
-		}
+	guard, err := networkRBAC(in.Access, stat)
+	if err != nil {
+		return nil, err
 	}
-	return chain, nil
+	filters, err := networkFilters(&in.Listener, s)
+	return append([]*listener.Filter{guard}, filters...), err
 }
 
 func addOutbounds(l *list, p *ir.Proxy) error {

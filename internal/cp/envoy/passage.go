@@ -65,28 +65,13 @@ func passageListener(name string, p *ir.Proxy) (*listener.Listener, error) {
 // passageChain takes the connections for some names; stat prefixes the statistics of
 // who may use it where the chain says nothing.
 func passageChain(c *ir.Chain, stat string, cidrs []string) (*listener.FilterChain, error) {
-	in, access := c.In, c.In.Access
-	s := side{stat: c.Stat, route: c.Route, host: c.Host, cidrs: cidrs}
-	if access != nil && in.HTTP != nil && !access.Network {
-		log, err := deniedLog(filterHTTPRBAC, deniedAt(in))
-		if err != nil {
-			return nil, err
-		}
-		s.access, s.denied, access = access, log, nil
+	in := c.In
+	if c.AccessStat != "" && in.Access != nil && in.Access.Network {
+		stat = c.AccessStat
 	}
-	filters, err := networkFilters(&in.Listener, s)
+	filters, err := guardedFilters(in, side{stat: c.Stat, route: c.Route, host: c.Host, cidrs: cidrs}, stat)
 	if err != nil {
 		return nil, err
-	}
-	if access != nil {
-		if access.Network && c.AccessStat != "" {
-			stat = c.AccessStat
-		}
-		f, err := networkRBAC(access, stat)
-		if err != nil {
-			return nil, err
-		}
-		filters = append([]*listener.Filter{f}, filters...)
 	}
 	out := &listener.FilterChain{
 		Name: c.Name, Filters: filters,

@@ -6,6 +6,7 @@ import (
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -182,21 +183,18 @@ func externalValidation(x *ir.ExternalTLS) *tls.CertificateValidationContext {
 	} else {
 		v.TrustedCa = &core.DataSource{Specifier: &core.DataSource_Filename{Filename: x.SystemCAPath}}
 	}
-	match := func(names ...ir.NameMatch) {
-		for _, typ := range []tls.SubjectAltNameMatcher_SanType{tls.SubjectAltNameMatcher_DNS, tls.SubjectAltNameMatcher_IP_ADDRESS} {
-			for _, n := range names {
-				m := exact(n.Value)
-				if n.Prefix {
-					m = prefix(n.Value)
-				}
-				v.MatchTypedSubjectAltNames = append(v.MatchTypedSubjectAltNames, &tls.SubjectAltNameMatcher{SanType: typ, Matcher: m})
-			}
+	if x.Name == "" {
+		return v
+	}
+	others := make([]*matcher.StringMatcher, 0, len(x.SANs))
+	for _, n := range x.SANs {
+		if n.Prefix {
+			others = append(others, prefix(n.Value))
+		} else {
+			others = append(others, exact(n.Value))
 		}
 	}
-	if x.Name != "" {
-		match(ir.NameMatch{Value: x.Name})
-		match(x.SANs...)
-	}
+	v.MatchTypedSubjectAltNames = append(dnsOrIP(exact(x.Name)), dnsOrIP(others...)...)
 	return v
 }
 

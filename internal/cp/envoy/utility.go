@@ -77,9 +77,12 @@ func utilityManager(stat string, rc *route.RouteConfiguration, ipv6 bool, filter
 }
 
 // dnsOrIP matches names in a certificate whichever of both types they have.
-func dnsOrIP(m *matcher.StringMatcher) []*tls.SubjectAltNameMatcher {
-	return []*tls.SubjectAltNameMatcher{
-		{SanType: tls.SubjectAltNameMatcher_DNS, Matcher: m},
-		{SanType: tls.SubjectAltNameMatcher_IP_ADDRESS, Matcher: m},
+func dnsOrIP(names ...*matcher.StringMatcher) []*tls.SubjectAltNameMatcher {
+	var out []*tls.SubjectAltNameMatcher
+	for _, typ := range []tls.SubjectAltNameMatcher_SanType{tls.SubjectAltNameMatcher_DNS, tls.SubjectAltNameMatcher_IP_ADDRESS} {
+		for _, m := range names {
+			out = append(out, &tls.SubjectAltNameMatcher{SanType: typ, Matcher: m})
+		}
 	}
+	return out
 }
