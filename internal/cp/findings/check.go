@@ -198,15 +198,7 @@ func (a at) outside(spec *kinds.ExternalServiceSpec) {
 
 // hostnames tells which names a service did not get, as its status says.
 func (a at) hostnames() {
-	var list []kinds.HostnameGeneratorStatus
-	switch s := a.o.Status.(type) {
-	case *kinds.MeshServiceStatus:
-		list = s.HostnameGenerators
-	case *kinds.MeshExternalServiceStatus:
-		list = s.HostnameGenerators
-	case *kinds.MeshMultiZoneServiceStatus:
-		list = s.HostnameGenerators
-	}
+	_, list := kinds.HostnamesOf(a.o)
 	for i := range list {
 		for _, cond := range list[i].Conditions {
 			if cond.Type != kinds.ConditionGenerated || cond.Status != "False" {

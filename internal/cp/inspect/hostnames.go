@@ -83,15 +83,7 @@ func asSeenIn(zone string, o *model.Object) *model.Object {
 
 // notGenerated returns the generators that gave the service no name.
 func notGenerated(o *model.Object) map[string]bool {
-	var list []kinds.HostnameGeneratorStatus
-	switch s := o.Status.(type) {
-	case *kinds.MeshServiceStatus:
-		list = s.HostnameGenerators
-	case *kinds.MeshExternalServiceStatus:
-		list = s.HostnameGenerators
-	case *kinds.MeshMultiZoneServiceStatus:
-		list = s.HostnameGenerators
-	}
+	_, list := kinds.HostnamesOf(o)
 	out := map[string]bool{}
 	for i := range list {
 		for _, c := range list[i].Conditions {

@@ -84,15 +84,8 @@ func (d *draft) newServiceStatus() *kinds.MeshServiceStatus {
 
 // names returns the parts of the status that tell about hostnames.
 func (d *draft) names() naming {
-	switch s := d.now.Status.(type) {
-	case *kinds.MeshServiceStatus:
-		return naming{s.Addresses, s.HostnameGenerators}
-	case *kinds.MeshMultiZoneServiceStatus:
-		return naming{s.Addresses, s.HostnameGenerators}
-	case *kinds.MeshExternalServiceStatus:
-		return naming{s.Addresses, s.HostnameGenerators}
-	}
-	return naming{}
+	addresses, generators := kinds.HostnamesOf(d.now)
+	return naming{addresses, generators}
 }
 
 func (d *draft) setNames(n naming) {

@@ -187,3 +187,17 @@ func validateHostnameGenerator(o *model.Object, v *model.Violations) {
 		at.At("template").Add("is no template that can be used: %v", err)
 	}
 }
+
+// HostnamesOf returns what the status of a service tells of its hostnames, and what
+// became of each generator that selects it; nothing for other objects.
+func HostnamesOf(o *model.Object) ([]Address, []HostnameGeneratorStatus) {
+	switch s := o.Status.(type) {
+	case *MeshServiceStatus:
+		return s.Addresses, s.HostnameGenerators
+	case *MeshMultiZoneServiceStatus:
+		return s.Addresses, s.HostnameGenerators
+	case *MeshExternalServiceStatus:
+		return s.Addresses, s.HostnameGenerators
+	}
+	return nil, nil
+}
