@@ -270,7 +270,7 @@ func tagSNI(service, mesh string, tags map[string]string) string {
 	if tags == nil {
 		tags = map[string]string{}
 	}
-	tags["mesh"] = mesh
+	tags[view.MeshKey] = mesh
 	return service + "{" + subset(tags) + "}"
 }
 

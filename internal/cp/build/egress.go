@@ -125,13 +125,13 @@ func (e *egress) service(r *view.Reached, sni string) {
 	c := e.chain(d, cl, sni)
 	c.Name, c.Stat, c.Route, c.Host, c.AccessStat = e.used.apart("chain", d.Name+"_"+d.Mesh, d), d.Name, "outbound:"+d.Name, d.Name, d.Name+"."
 	if c.In.TCP != nil {
-		c.In.TCP.Subset = map[string]string{"mesh": d.Mesh}
+		c.In.TCP.Subset = map[string]string{view.MeshKey: d.Mesh}
 	}
 	c.In.Access = &ir.Access{} // nobody, until a permission says otherwise
 	c.In.Tags = map[string]string{model.TagService: d.Name}
 	if len(d.Outside) > 0 {
 		for k, v := range d.Outside[0].Tags {
-			if k != "mesh" && k != model.TagExternalServiceName {
+			if k != view.MeshKey && k != model.TagExternalServiceName {
 				c.In.Tags[k] = v
 			}
 		}

@@ -20,14 +20,19 @@ func fleetOf(t model.Tables, mesh string, now time.Time) *fleet { return &fleet{
 // each calls f for every proxy that ever connected and has certificates of the mesh:
 // its own, and egresses. present tells whether it is connected, or was a moment ago.
 func (f *fleet) each(do func(name string, m *kinds.DataplaneMTLS, present bool)) {
-	for _, row := range f.t.Table(kinds.DataplaneInsight, f.mesh).Rows() {
-		if i := model.Spec[kinds.DataplaneInsightSpec](row.Object); i.MTLS != nil {
-			do(row.Meta.Name, i.MTLS, i.Online() || f.lately(i.Latest()))
-		}
-	}
+	f.own(do)
 	for _, row := range f.t.Table(kinds.ZoneEgressInsight, "").Rows() {
 		if i := model.Spec[kinds.ZoneProxyInsightSpec](row.Object); i.MTLS[f.mesh] != nil {
 			do("ZoneEgress "+row.Meta.Name, i.MTLS[f.mesh], i.Online() || f.lately(i.Latest()))
+		}
+	}
+}
+
+// own is each for the mesh's own proxies.
+func (f *fleet) own(do func(name string, m *kinds.DataplaneMTLS, present bool)) {
+	for _, row := range f.t.Table(kinds.DataplaneInsight, f.mesh).Rows() {
+		if i := model.Spec[kinds.DataplaneInsightSpec](row.Object); i.MTLS != nil {
+			do(row.Meta.Name, i.MTLS, i.Online() || f.lately(i.Latest()))
 		}
 	}
 }
@@ -53,12 +58,11 @@ func (f *fleet) allTrust(id string) bool { return len(f.distrust(id)) == 0 }
 // An egress takes no part in leaving: it lets go when the mesh is without.
 func (f *fleet) notAt(stage kinds.LeavingStage) []string {
 	var out []string
-	for _, row := range f.t.Table(kinds.DataplaneInsight, f.mesh).Rows() {
-		i := model.Spec[kinds.DataplaneInsightSpec](row.Object)
-		if i.MTLS != nil && i.MTLS.Leaving != stage && (i.Online() || f.lately(i.Latest())) {
-			out = append(out, row.Meta.Name)
+	f.own(func(name string, m *kinds.DataplaneMTLS, present bool) {
+		if present && m.Leaving != stage {
+			out = append(out, name)
 		}
-	}
+	})
 	return out
 }
 

@@ -11,8 +11,8 @@ import (
 	"weft/internal/mesh/model"
 )
 
-// meshKey tells endpoints of different meshes apart at an egress.
-const meshKey = "mesh"
+// MeshKey is the tag that tells endpoints of different meshes apart at an egress.
+const MeshKey = "mesh"
 
 // Reached is a service outside of all meshes as the egress of the zone reaches it.
 type Reached struct {
@@ -55,7 +55,7 @@ func reachedServices(resources []*Resource, secrets *model.Table, f *facts) []*R
 		if tags == nil {
 			tags = map[string]string{}
 		}
-		tags[meshKey] = o.Meta.Mesh
+		tags[MeshKey] = o.Meta.Mesh
 		for _, e := range spec.Endpoints {
 			r.Endpoints = append(r.Endpoints, ir.Endpoint{
 				Address: e.Address, Port: uint32(e.Port), Weight: 1, Tags: tags, Zone: o.Label(model.LabelZone),
@@ -158,7 +158,7 @@ func reachedOutside(outside map[string]*Destination, f *facts) []*Reached {
 				continue
 			}
 			o.Tags = maps.Clone(o.Tags)
-			o.Tags[meshKey] = f.mesh
+			o.Tags[MeshKey] = f.mesh
 			d.Outside = append(d.Outside, o)
 		}
 		if len(d.Outside) > 0 || len(outside[name].Outside) == 0 {
