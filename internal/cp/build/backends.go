@@ -185,7 +185,9 @@ func (x *backends) cluster(name string, d *view.Destination, tags map[string]str
 	c := &ir.Cluster{Name: name, Destination: d.Destination, Protocol: protocol}
 	if d.Kind == kinds.ExternalService.Name && !x.throughEgress() {
 		if list := x.b.permitted(d); len(list) > 0 || len(d.Outside) == 0 {
-			outside(c, list, x.b.in.Node.IPv6)
+			speak(c, protocol)
+			c.DNSIPv6 = x.b.in.Node.IPv6
+			outside(c, list)
 			return c
 		}
 		// Nothing of it may be used: as a service of the mesh that nobody has.
@@ -213,10 +215,8 @@ func speak(c *ir.Cluster, p ir.Protocol) {
 	c.HTTP2 = p == ir.ProtocolHTTP2 || p == ir.ProtocolGRPC
 }
 
-// outside fills in the cluster of an ExternalService.
-func outside(c *ir.Cluster, list []view.Outside, ipv6 bool) {
-	speak(c, c.Protocol)
-	c.DNSIPv6 = ipv6
+// outside gives a cluster the endpoints of an ExternalService.
+func outside(c *ir.Cluster, list []view.Outside) {
 	for i := range list {
 		o := &list[i]
 		c.Static = append(c.Static, o.Endpoint)

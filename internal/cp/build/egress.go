@@ -121,7 +121,7 @@ func (e *egress) resource(r *view.Reached, sni string, policies *policy.Matched)
 func (e *egress) service(r *view.Reached, sni string) {
 	d := r.Dest
 	cl := e.cluster(e.used.apart("cluster", d.Mesh+":"+d.Name, d), d)
-	outside(cl, d.Outside, e.in.Node.IPv6)
+	outside(cl, d.Outside)
 	c := e.chain(d, cl, sni)
 	c.Name, c.Stat, c.Route, c.Host, c.AccessStat = e.used.apart("chain", d.Name+"_"+d.Mesh, d), d.Name, "outbound:"+d.Name, d.Name, d.Name+"."
 	if c.In.TCP != nil {

@@ -238,7 +238,7 @@ func (m *Mesh) describeMesh(row model.Row, tls *tlsState) {
 	m.facts = &facts{mesh: m.name, zone: m.cp.Zone, localityAware: spec.LocalityAware(), tls: tls}
 	m.mode = spec.MeshServicesMode()
 	f := &MeshFacts{
-		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), ForbidExternal: spec.ForbidsExternal(), LocalityAware: spec.LocalityAware(),
+		Passthrough: spec.Passthrough(), ZoneEgress: spec.ZoneEgress(), ForbidExternal: spec.ForbidsMeshExternalServices(), LocalityAware: spec.LocalityAware(),
 		ClientTags: m.src.clientTags != model.Hash{} || m.legacy.ClientTags(),
 		Logging:    spec.Logging, Tracing: spec.Tracing,
 	}

@@ -52,12 +52,8 @@ func (m *MeshSpec) LocalityAware() bool {
 // ZoneEgress tells whether traffic that leaves the zone goes through the egress.
 func (m *MeshSpec) ZoneEgress() bool { return m.Routing != nil && m.Routing.ZoneEgress }
 
-// ForbidsExternal tells whether MeshExternalServices are closed to everybody.
-func (m *MeshSpec) ForbidsExternal() bool {
-	return m.Routing != nil && m.Routing.DefaultForbidMeshExternalServiceAccess
-}
-
-// ForbidsMeshExternalServices tells whether MeshExternalServices need a permission.
+// ForbidsMeshExternalServices tells whether MeshExternalServices are closed to
+// everybody.
 func (m *MeshSpec) ForbidsMeshExternalServices() bool {
 	return m.Routing != nil && m.Routing.DefaultForbidMeshExternalServiceAccess
 }
