@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"weft/internal/freeport"
 )
 
 // controlPlane is a running kuma-cp.
@@ -31,16 +32,11 @@ type controlPlane struct {
 }
 
 func freePorts(n int) []int {
-	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			panic(err) // no free port on loopback: nothing can be measured
-		}
-		defer func() { _ = l.Close() }()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
+	ports, err := freeport.Pick(n)
+	if err != nil {
+		panic(err) // no free port on loopback: nothing can be measured
 	}
-	return out
+	return ports
 }
 
 func startControlPlane(ctx context.Context, o options) (*controlPlane, error) {

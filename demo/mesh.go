@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"weft/internal/freeport"
 )
 
 // mesh is the running demo.
@@ -42,28 +43,13 @@ func newMesh(dir, bin string) *mesh {
 	return &mesh{dir: dir, bin: bin, admin: map[string]int{}}
 }
 
-// ports returns n free TCP ports. They are freed again before they are used,
-// which is good enough for a demo on one host.
-func ports(n int) ([]int, error) {
-	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer func() { _ = l.Close() }()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out, nil
-}
-
 // start brings up the control plane, then each service with its sidecar.
 func (m *mesh) start(ctx context.Context) error {
 	m.started = time.Now()
 	if err := m.controlPlane(ctx); err != nil {
 		return err
 	}
-	p, err := ports(6)
+	p, err := freeport.Pick(6)
 	if err != nil {
 		return err
 	}
@@ -106,7 +92,7 @@ func (m *mesh) start(ctx context.Context) error {
 }
 
 func (m *mesh) controlPlane(ctx context.Context) error {
-	p, err := ports(7)
+	p, err := freeport.Pick(7)
 	if err != nil {
 		return err
 	}
@@ -147,7 +133,7 @@ type sidecar struct {
 }
 
 func (m *mesh) sidecar(ctx context.Context, s sidecar) error {
-	p, err := ports(6)
+	p, err := freeport.Pick(6)
 	if err != nil {
 		return err
 	}

@@ -2,91 +2,17 @@
 package freeport
 
 import (
-	"math/rand/v2"
-	"net"
-	"os"
-	"path/filepath"
-	"strconv"
-	"sync"
-	"syscall"
 	"testing"
+
+	"weft/internal/freeport"
 )
 
-// The ports lie below the range from which Linux takes ports of outgoing
-// connections (ip_local_port_range, 32768 on), so that none of those takes a port
-// between its choice and its use. They come in blocks, each of which belongs to one
-// process, since the tests of several packages run at once.
-const (
-	first  = 20000
-	blocks = 240
-	size   = 50
-)
-
-var (
-	mu      sync.Mutex
-	ports   []int // of claimed blocks, not given yet
-	claimed = map[int]*os.File{}
-)
-
-// Take returns n ports, free on every address for TCP and UDP. No other call returns
-// them again, in this process or in another that runs at the same time.
+// Take returns n ports as freeport.Pick does.
 func Take(t testing.TB, n int) []int {
 	t.Helper()
-	mu.Lock()
-	defer mu.Unlock()
-	out := make([]int, 0, n)
-	for len(out) < n {
-		if len(ports) == 0 {
-			claim(t)
-		}
-		port := ports[len(ports)-1]
-		ports = ports[:len(ports)-1]
-		if free(port) {
-			out = append(out, port)
-		}
-	}
-	return out
-}
-
-// claim adds the ports of another block. The lock on the block's file ends with the
-// process, however that ends.
-func claim(t testing.TB) {
-	t.Helper()
-	dir := filepath.Join(os.TempDir(), "weft-test-ports")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	ports, err := freeport.Pick(n)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_ = os.Chmod(dir, 0o777) // for the tests of other users, if it is ours
-	for _, b := range rand.Perm(blocks) {
-		if claimed[b] != nil {
-			continue
-		}
-		f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(b)), os.O_CREATE|os.O_RDONLY, 0o666)
-		if err != nil {
-			continue
-		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-			_ = f.Close()
-			continue
-		}
-		claimed[b] = f
-		for _, i := range rand.Perm(size) {
-			ports = append(ports, first+b*size+i)
-		}
-		return
-	}
-	t.Fatalf("all ports from %d to %d are taken", first, first+blocks*size-1)
-}
-
-func free(port int) bool {
-	l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
-	if err != nil {
-		return false
-	}
-	defer l.Close()
-	u, err := net.ListenPacket("udp", ":"+strconv.Itoa(port))
-	if err != nil {
-		return false
-	}
-	return u.Close() == nil
+	return ports
 }

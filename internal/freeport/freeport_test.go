@@ -9,17 +9,21 @@ import (
 )
 
 // Two processes at once never get the same port.
-func TestTakeAcrossProcesses(t *testing.T) {
+func TestPickAcrossProcesses(t *testing.T) {
 	const n = 300
-	if os.Getenv("WEFT_TAKE_PORTS") != "" {
-		fmt.Println("ports:", Take(t, n))
+	if os.Getenv("WEFT_PICK_PORTS") != "" {
+		ports, err := Pick(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("ports:", ports)
 		_, _ = os.Stdin.Read(make([]byte, 1)) // keeps them until the other is done
 		return
 	}
 	seen := map[string]bool{}
 	for range 3 {
-		cmd := exec.Command(os.Args[0], "-test.run", "^TestTakeAcrossProcesses$")
-		cmd.Env = append(os.Environ(), "WEFT_TAKE_PORTS=1")
+		cmd := exec.Command(os.Args[0], "-test.run", "^TestPickAcrossProcesses$")
+		cmd.Env = append(os.Environ(), "WEFT_PICK_PORTS=1")
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
